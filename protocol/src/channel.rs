@@ -1,0 +1,436 @@
+//! The client's end of a data channel.
+//!
+//! The one type that sees all layers; it dispatches between them and keeps the order of the session.
+
+mod event;
+mod phase;
+mod timer;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+pub use event::{CloseReason, Established, Event};
+pub use timer::Timer;
+
+pub(crate) use timer::TimerTable;
+
+use crate::config::Config;
+use crate::control::{Closing, OpenDataChannelInput};
+use crate::endpoint::{Endpoint, Transmit};
+use crate::error::{ProtocolError, Unsupported};
+use crate::handshake::{self, Agreed, HandshakeComplete};
+use crate::message::{Flag, Message, MessageType, PayloadType};
+use crate::port::Port;
+use crate::reliable::{Payload, Reliable, Side};
+use crate::smux::{KEEP_ALIVE_FRAME, Role};
+use crate::version::CLIENT_VERSION;
+use phase::Phase;
+
+/// A data channel as the client sees it. See the crate's documentation for how to drive it.
+#[derive(Debug)]
+pub struct Channel {
+    config: Config,
+    client_id: Uuid,
+    reliable: Reliable,
+    phase: Phase,
+    is_connected: bool,
+    /// The connect request, until it is sent.
+    hello: Option<Transmit>,
+    /// Messages of the session itself, which go before any data and regardless of the window.
+    control: VecDeque<(PayloadType, Bytes)>,
+    /// The flag that ends the session has yet to be sent: once all data is acknowledged, or the agent
+    /// would close its connections with some of it unwritten.
+    is_flag_due: bool,
+    /// Number of the message whose acknowledgement ends the phase, once it is sent.
+    barrier: Option<i64>,
+    /// Number of the last DisconnectToPort flag, until it is acknowledged.
+    disconnect: Option<i64>,
+    port: Option<Port>,
+    timers: TimerTable,
+    undecodable_count: u32,
+    events: VecDeque<Event>,
+}
+
+impl Channel {
+    /// Creates the state of a session that has just been started.
+    ///
+    /// `seed` determines the message ids, `unix` is the wall clock at `now`, since the epoch.
+    pub fn new(config: Config, seed: u64, now: Instant, unix: Duration) -> Self {
+        let mut reliable = Reliable::new(Side::Client, &config, seed, now, unix);
+        Self {
+            client_id: reliable.next_id(),
+            config,
+            reliable,
+            phase: Phase::Opening,
+            is_connected: false,
+            hello: None,
+            control: VecDeque::new(),
+            is_flag_due: false,
+            barrier: None,
+            disconnect: None,
+            port: None,
+            timers: TimerTable::default(),
+            undecodable_count: 0,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// A WebSocket to the service is open; `token` authenticates the channel on it.
+    ///
+    /// To be called for the first connection and for every one that replaces a lost one: sequence,
+    /// unacknowledged messages and streams are kept in between.
+    pub fn handle_connected(&mut self, now: Instant, token: &str) {
+        let hello = OpenDataChannelInput {
+            message_schema_version: "1.0".to_owned(),
+            request_id: self.reliable.next_id(),
+            token_value: token.to_owned(),
+            client_id: self.client_id.to_string(),
+            client_version: CLIENT_VERSION.to_owned(),
+        };
+        self.hello = serde_json::to_string(&hello).ok().map(Transmit::Text);
+        self.is_connected = true;
+        self.reliable.on_connected();
+        if self.phase == Phase::Opening && !self.timers.is_set(Timer::Handshake) {
+            self.timers
+                .set(Timer::Handshake, now + self.config.handshake_timeout);
+        }
+    }
+
+    /// Ends the session from this side, after what has been written to its streams. [`Event::Closed`]
+    /// follows, at the latest after [`Config::close_timeout`].
+    pub fn terminate(&mut self, now: Instant) {
+        let honours_flag = self.phase.established().is_some_and(|agreed| {
+            agreed.multiplexed || agreed.agent_version.agent_honours_terminate_flag()
+        });
+        match self.phase {
+            Phase::Closing(_) | Phase::Closed => {}
+            _ if self.is_connected && honours_flag => {
+                self.is_flag_due = true;
+                self.close_after(now, CloseReason::Terminated);
+            }
+            _ => self.close(CloseReason::Terminated),
+        }
+    }
+
+    /// Smoothed round-trip time to the agent, once known.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.reliable.srtt()
+    }
+
+    /// Messages sent more than once so far, counting every repetition.
+    pub fn retransmitted_count(&self) -> u64 {
+        self.reliable.retransmitted_count()
+    }
+
+    fn on_message(&mut self, now: Instant, message: Message) -> Result<(), ProtocolError> {
+        match message.header.message_type {
+            MessageType::OutputStreamData => {
+                self.reliable.on_stream_message(message);
+                while let Some(payload) = self.reliable.pop() {
+                    self.on_payload(now, payload)?;
+                }
+            }
+            MessageType::Acknowledge => {
+                self.reliable.on_acknowledge(now, &message.payload);
+                self.on_acked();
+            }
+            MessageType::ChannelClosed => {
+                let body = serde_json::from_slice::<Closing>(&message.payload);
+                let output = body.map(|body| body.output).unwrap_or_default();
+                match std::mem::replace(&mut self.phase, Phase::Opening) {
+                    Phase::Closing(reason) => self.close(reason),
+                    _ => self.close(CloseReason::Peer { output }),
+                }
+            }
+            // The service's flow signals are hints at best: acting on them has cost others data.
+            _ => tracing::trace!(kind = ?message.header.message_type, "message passed over"),
+        }
+        Ok(())
+    }
+
+    fn on_payload(&mut self, now: Instant, payload: Payload) -> Result<(), ProtocolError> {
+        match (payload.kind, &self.phase) {
+            (PayloadType::HandshakeRequest, Phase::Opening) => {
+                self.on_handshake_request(now, &payload.bytes)?;
+            }
+            (PayloadType::HandshakeComplete, Phase::Handshaking(agreed)) => {
+                let agreed = *agreed;
+                self.on_handshake_complete(now, agreed, &payload.bytes)?;
+            }
+            (PayloadType::Output, Phase::Opening) => {
+                // Only shells start without a handshake.
+                let shell = Unsupported::SessionType("Standard_Stream".to_owned());
+                self.close(CloseReason::Unsupported(shell));
+            }
+            (PayloadType::Output, _) => {
+                if let Some(port) = &mut self.port {
+                    port.handle_output(payload.bytes)?;
+                }
+            }
+            (PayloadType::Flag, _) => {
+                if let (Some(port), Some(flag)) = (&mut self.port, Flag::decode(&payload.bytes)) {
+                    port.handle_flag(flag);
+                }
+            }
+            (kind, _) => tracing::debug!(?kind, "payload passed over"),
+        }
+        Ok(())
+    }
+
+    fn on_handshake_request(&mut self, now: Instant, payload: &[u8]) -> Result<(), ProtocolError> {
+        let (response, agreed) = handshake::answer(payload)?;
+        let response = serde_json::to_vec(&response).unwrap_or_default().into();
+        match agreed {
+            Ok(agreed) => {
+                self.control
+                    .push_back((PayloadType::HandshakeResponse, response));
+                self.phase = Phase::Handshaking(agreed);
+            }
+            Err(refusal) => {
+                let reason = CloseReason::Unsupported(refusal);
+                self.close_after(now, reason);
+                self.control
+                    .push_back((PayloadType::HandshakeResponse, response));
+            }
+        }
+        Ok(())
+    }
+
+    fn on_handshake_complete(
+        &mut self,
+        now: Instant,
+        agreed: Agreed,
+        payload: &[u8],
+    ) -> Result<(), ProtocolError> {
+        let complete: HandshakeComplete = serde_json::from_slice(payload)
+            .map_err(|_| ProtocolError::Handshake("HandshakeComplete"))?;
+        self.port = Some(Port::new(Role::Client, agreed.multiplexed, &self.config));
+        self.phase = Phase::Settling(agreed);
+        self.barrier = None;
+        if agreed.multiplexed {
+            let frame = Bytes::from_static(&KEEP_ALIVE_FRAME);
+            self.control.push_back((PayloadType::Output, frame));
+        } else {
+            self.timers
+                .set(Timer::Settle, now + self.config.settle_delay);
+        }
+        if agreed.multiplexed && agreed.agent_version.agent_expects_keep_alive() {
+            self.timers
+                .set(Timer::KeepAlive, now + self.config.keep_alive_interval);
+        }
+        self.events.push_back(Event::Established(Established {
+            agent_version: agreed.agent_version,
+            is_multiplexed: agreed.multiplexed,
+            customer_message: complete.customer_message,
+        }));
+        Ok(())
+    }
+
+    fn on_acked(&mut self) {
+        if self
+            .disconnect
+            .is_some_and(|sequence| self.reliable.is_acked(sequence))
+        {
+            self.disconnect = None;
+            if let Some(port) = &mut self.port {
+                port.on_disconnect_acked();
+            }
+        }
+        if !self
+            .barrier
+            .is_some_and(|sequence| self.reliable.is_acked(sequence))
+        {
+            return;
+        }
+        match &self.phase {
+            Phase::Settling(agreed) if agreed.multiplexed => self.run(*agreed),
+            Phase::Closing(reason) => {
+                let reason = reason.clone();
+                self.close(reason);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_timer(&mut self, now: Instant, timer: Timer) {
+        match (timer, &self.phase) {
+            (Timer::Handshake, phase) => {
+                let is_started = *phase != Phase::Opening;
+                self.close(CloseReason::HandshakeTimedOut {
+                    is_started,
+                    undecodable_count: self.undecodable_count,
+                });
+            }
+            (Timer::Settle, Phase::Settling(agreed)) => self.run(*agreed),
+            (Timer::KeepAlive, _) => {
+                if let Some(port) = &mut self.port {
+                    port.keep_alive();
+                }
+                self.timers
+                    .set(Timer::KeepAlive, now + self.config.keep_alive_interval);
+            }
+            (Timer::Close, Phase::Closing(reason)) => {
+                let reason = reason.clone();
+                self.close(reason);
+            }
+            _ => {}
+        }
+    }
+
+    fn run(&mut self, agreed: Agreed) {
+        self.timers.stop(Timer::Handshake);
+        self.phase = Phase::Running(agreed);
+    }
+
+    /// Closes the channel once the last message of this end is acknowledged.
+    fn close_after(&mut self, now: Instant, reason: CloseReason) {
+        self.barrier = None;
+        self.phase = Phase::Closing(reason);
+        self.timers = TimerTable::default();
+        self.timers
+            .set(Timer::Close, now + self.config.close_timeout);
+    }
+
+    fn close(&mut self, reason: CloseReason) {
+        self.phase = Phase::Closed;
+        self.timers = TimerTable::default();
+        self.events.push_back(Event::Closed(reason));
+    }
+
+    fn poll_control(&mut self, now: Instant) -> Option<Bytes> {
+        let (kind, payload) = self.control.pop_front()?;
+        if self.control.is_empty() {
+            self.barrier = Some(self.reliable.next_sequence());
+        }
+        Some(self.reliable.push_control(now, kind, &payload))
+    }
+
+    /// The flag that ends the session, when its time has come.
+    fn poll_flag(&mut self, now: Instant) -> Option<Bytes> {
+        let has_data = self.port.as_ref().is_some_and(Port::has_transmit);
+        if !self.is_flag_due || has_data || self.reliable.unacked_len() > 0 {
+            return None;
+        }
+        self.is_flag_due = false;
+        self.barrier = Some(self.reliable.next_sequence());
+        let flag = Flag::TerminateSession.encode();
+        Some(self.reliable.push_control(now, PayloadType::Flag, &flag))
+    }
+
+    fn poll_data(&mut self, now: Instant) -> Option<Bytes> {
+        let is_open = matches!(self.phase, Phase::Running(_) | Phase::Closing(_));
+        if !is_open || !self.reliable.is_window_open() {
+            return None;
+        }
+        let port = self.port.as_mut().filter(|port| port.has_transmit())?;
+        let sequence = self.reliable.next_sequence();
+        let disconnect = &mut self.disconnect;
+        self.reliable.poll_new(now, |frame, max_len| {
+            let kind = port.poll_transmit(frame.payload(), max_len)?;
+            if kind == PayloadType::Flag {
+                *disconnect = Some(sequence);
+            }
+            Some(kind)
+        })
+    }
+}
+
+impl Endpoint for Channel {
+    type Event = Event;
+
+    fn handle_message(&mut self, now: Instant, wire: Bytes) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        let outcome = match Message::decode(wire) {
+            Ok(message) => {
+                self.undecodable_count = 0;
+                self.on_message(now, message)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "undecodable message dropped");
+                self.undecodable_count += 1;
+                if self.undecodable_count < self.config.undecodable_limit {
+                    return;
+                }
+                Err(ProtocolError::Undecodable {
+                    count: self.undecodable_count,
+                    last: error,
+                })
+            }
+        };
+        if let Err(error) = outcome {
+            self.close(CloseReason::Protocol(error));
+        }
+    }
+
+    fn handle_disconnected(&mut self, _now: Instant) {
+        self.is_connected = false;
+        self.hello = None;
+        if let Phase::Closing(reason) = &self.phase {
+            let reason = reason.clone();
+            self.close(reason);
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        while let Some(timer) = self.timers.pop_expired(now) {
+            self.on_timer(now, timer);
+        }
+        if self.is_connected {
+            self.reliable.on_timeout(now);
+        }
+    }
+
+    fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        if !self.is_connected || self.phase == Phase::Closed {
+            return None;
+        }
+        if let Some(hello) = self.hello.take() {
+            return Some(hello);
+        }
+        let reliable = &mut self.reliable;
+        let wire = reliable
+            .poll_ack(now)
+            .or_else(|| reliable.poll_retransmit(now));
+        let wire = wire
+            .or_else(|| self.poll_control(now))
+            .or_else(|| self.poll_data(now))
+            .or_else(|| self.poll_flag(now));
+        wire.map(Transmit::Binary)
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    fn poll_timeout(&mut self) -> Option<(Instant, Timer)> {
+        let set = self.timers.next();
+        if !self.is_connected || self.phase == Phase::Closed {
+            return set;
+        }
+        let retransmit = self
+            .reliable
+            .next_timeout()
+            .map(|at| (at, Timer::Retransmit));
+        set.into_iter()
+            .chain(retransmit)
+            .min_by_key(|(deadline, _)| *deadline)
+    }
+
+    fn is_receive_blocked(&self) -> bool {
+        self.reliable.is_receive_blocked()
+            || self.port.as_ref().is_some_and(Port::is_receive_blocked)
+    }
+
+    fn buffered_len(&self) -> usize {
+        self.reliable.buffered_len() + self.port.as_ref().map_or(0, Port::buffered_len)
+    }
+
+    fn port(&mut self) -> Option<&mut Port> {
+        self.port.as_mut()
+    }
+}

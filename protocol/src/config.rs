@@ -1,0 +1,126 @@
+//! Every tunable of the protocol, with its unit, default and source.
+
+use std::time::Duration;
+
+/// Settings of one data channel, the same type for both ends.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Payload bytes in a stream message, 64 to 32,768.
+    ///
+    /// 1,024 is what plugin and agent send (`StreamDataPayloadSize`, `config.go`). More is faster and
+    /// was taken by agents, but the service's limit is unknown.
+    pub payload_len: usize,
+    /// Payload bytes that may be unacknowledged before new data waits.
+    ///
+    /// 1 MiB keeps 100 Mbit/s busy at 80 ms, and is a quarter of the agent's smux buffer, which it
+    /// cannot overrun: the agent acknowledges only what it has passed on.
+    pub send_window_len: usize,
+    /// Bytes one stream's writer may queue before it waits for the window.
+    pub stream_send_len: usize,
+    /// Received bytes that may wait for the application before the socket is no longer read.
+    ///
+    /// 4 MiB, the receive buffer of smux itself (`DefaultConfig`, `mux.go`).
+    pub receive_buffer_len: usize,
+    /// Messages that may arrive ahead of a missing one; further ones are not acknowledged.
+    ///
+    /// The official client holds 10,000 (`IncomingMessageBufferCapacity`).
+    pub reorder_count: usize,
+    /// Payload bytes of those messages.
+    pub reorder_len: usize,
+    /// Retransmission timing.
+    pub retransmission: Retransmission,
+    /// Time from the first connect to the end of the handshake.
+    ///
+    /// The agent gives up 15 s after it connects, and takes some seconds at most to start its worker.
+    pub handshake_timeout: Duration,
+    /// How long data waits after the handshake of a session without multiplexing.
+    ///
+    /// The agent marks its handshake complete just after it says so, and drops what arrives in
+    /// between. With multiplexing a keep-alive frame is sent ahead instead.
+    pub settle_delay: Duration,
+    /// How long the end of a session waits for the acknowledgement of the TerminateSession flag.
+    pub close_timeout: Duration,
+    /// Interval of mux keep-alive frames towards agents that expect them (smux's default).
+    pub keep_alive_interval: Duration,
+    /// Undecodable messages in a row after which the session is given up.
+    pub undecodable_limit: u32,
+    /// Streams the other end may have open, for the end that accepts them.
+    pub stream_count: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            payload_len: 1024,
+            send_window_len: 1024 * 1024,
+            stream_send_len: 64 * 1024,
+            receive_buffer_len: 4 * 1024 * 1024,
+            reorder_count: 10_000,
+            reorder_len: 8 * 1024 * 1024,
+            retransmission: Retransmission::default(),
+            handshake_timeout: Duration::from_secs(20),
+            settle_delay: Duration::from_millis(20),
+            close_timeout: Duration::from_secs(1),
+            keep_alive_interval: Duration::from_secs(10),
+            undecodable_limit: 16,
+            stream_count: 16_384,
+        }
+    }
+}
+
+/// When and what an end retransmits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retransmission {
+    /// Timeout before the first round-trip sample.
+    pub initial_rto: Duration,
+    /// Lower bound of the timeout.
+    pub min_rto: Duration,
+    /// Upper bound of the timeout.
+    pub max_rto: Duration,
+    /// Which messages are repaired.
+    pub repair: Repair,
+}
+
+impl Default for Retransmission {
+    /// The client's: RFC 6298 with bounds for a path of 1 ms to several seconds.
+    ///
+    /// The official initial value is kept. A retransmission costs one message and the agent
+    /// acknowledges it again, so the floor is below the RFC's 1 s.
+    fn default() -> Self {
+        Self {
+            initial_rto: Duration::from_millis(200),
+            min_rto: Duration::from_millis(100),
+            max_rto: Duration::from_secs(10),
+            repair: Repair::Selective,
+        }
+    }
+}
+
+impl Retransmission {
+    /// The real agent's: only its oldest message, looked at every 100 ms, after at most 1 s.
+    ///
+    /// Source: agent `datachannel.go` `resendStreamDataMessageScheduler`, `config.go`.
+    pub fn official() -> Self {
+        Self {
+            initial_rto: Duration::from_millis(200),
+            min_rto: Duration::from_millis(10),
+            max_rto: Duration::from_secs(1),
+            repair: Repair::OldestOnly {
+                tick: Duration::from_millis(100),
+            },
+        }
+    }
+}
+
+/// Which unacknowledged messages are sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Repair {
+    /// Each by its own timer, or at once when three later transmissions were acknowledged.
+    Selective,
+    /// The oldest, at most once a tick: what the official ends do.
+    OldestOnly {
+        /// Time between two looks.
+        tick: Duration,
+    },
+}

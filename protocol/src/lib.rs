@@ -1,0 +1,45 @@
+//! The AWS Session Manager data channel as a sans-IO state machine.
+//!
+//! A [`Channel`] is the client's end, an [`agent::Agent`] the agent's. Neither owns a socket, a clock
+//! or a source of randomness. Their driver
+//!
+//! 1. passes in what happened: `handle_connected`, [`Endpoint::handle_message`],
+//!    [`Endpoint::handle_disconnected`], [`Endpoint::handle_timeout`], or a call on a stream of
+//!    [`Endpoint::port`];
+//! 2. **then takes out everything that follows from it**: [`Endpoint::poll_transmit`] while the socket
+//!    has room, [`Endpoint::poll_event`] until `None`, and the deadline of [`Endpoint::poll_timeout`];
+//! 3. waits for the next thing to happen, and starts again.
+//!
+//! Layers, from the wire up:
+//!
+//! | module | job |
+//! |---|---|
+//! | [`message`] | the 120-byte header |
+//! | `reliable` | sequence, acknowledgement, retransmission |
+//! | `handshake` | session type, version gates |
+//! | [`port`] | streams: smux, or one at a time with old agents |
+//! | `smux` | many streams over one byte stream |
+//! | [`channel`] | dispatch between them, and the order of a session |
+//!
+//! Frames are built when the socket has room for them, acknowledgements first. Memory is bounded by
+//! [`config::Config`]; where a bound is reached the sender waits, and nothing is dropped that was
+//! acknowledged.
+
+pub mod agent;
+pub mod channel;
+pub mod config;
+pub mod control;
+mod endpoint;
+pub mod error;
+mod handshake;
+pub mod message;
+pub mod port;
+mod reliable;
+mod smux;
+#[cfg(test)]
+mod testing;
+pub mod version;
+
+pub use channel::Channel;
+pub use endpoint::{Endpoint, Transmit};
+pub use smux::StreamId;
