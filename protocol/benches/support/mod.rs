@@ -1,0 +1,168 @@
+//! Both ends of a session, connected by nothing but function calls.
+
+#![allow(dead_code, reason = "each bench uses its part")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a bench that panics measures nothing"
+)]
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use ssmfwd_protocol::agent::{Agent, Session};
+use ssmfwd_protocol::channel::Event;
+use ssmfwd_protocol::config::Config;
+use ssmfwd_protocol::port::StreamEvent;
+use ssmfwd_protocol::{Channel, Endpoint, StreamId, Transmit};
+
+/// Both ends of a session, and the one instant at which all of it happens.
+pub(crate) struct Ends {
+    pub(crate) client: Channel,
+    pub(crate) agent: Agent,
+    pub(crate) now: Instant,
+}
+
+impl Ends {
+    /// Ends that have shaken hands; the client's messages carry so many bytes.
+    pub(crate) fn established(payload_len: usize) -> Self {
+        let now = now();
+        let config = Config {
+            payload_len,
+            stream_send_len: 1024 * 1024,
+            ..Config::default()
+        };
+        let session = Session {
+            id: "session".to_owned(),
+            agent_version: "3.3.987.0".parse().unwrap(),
+            properties: BTreeMap::from([("type".to_owned(), "LocalPortForwarding".to_owned())]),
+            kms_key_id: None,
+        };
+        let mut ends = Self {
+            client: Channel::new(config, 1, now, Duration::ZERO),
+            agent: Agent::new(session, 2, now, Duration::ZERO),
+            now,
+        };
+        ends.agent.handle_connected(now);
+        ends.client.handle_connected(now, "token");
+        ends.exchange();
+        let Some(Event::Established(_)) = ends.client.poll_event() else {
+            panic!("no handshake");
+        };
+        ends
+    }
+
+    pub(crate) fn open(&mut self) -> StreamId {
+        let id = self.client.port().unwrap().open().unwrap();
+        self.exchange();
+        id
+    }
+
+    pub(crate) fn finish(&mut self, id: StreamId) {
+        self.client.port().unwrap().finish(id);
+        self.exchange();
+        self.agent.port().unwrap().finish(id);
+        self.exchange();
+    }
+
+    /// Carries data from the client to the agent's reader.
+    pub(crate) fn upload(&mut self, id: StreamId, data: Bytes) {
+        self.upload_all(&[id], &data);
+    }
+
+    /// Carries the same data over several streams at once.
+    pub(crate) fn upload_all(&mut self, ids: &[StreamId], data: &Bytes) {
+        for id in ids {
+            self.client.port().unwrap().write(*id, &mut data.clone());
+        }
+        let mut received_len = 0;
+        while received_len < data.len() * ids.len() {
+            self.exchange();
+            let port = self.agent.port().unwrap();
+            received_len += ids.iter().map(|id| port.read(*id).len()).sum::<usize>();
+        }
+    }
+
+    /// Carries data from the agent to the client's reader.
+    pub(crate) fn download(&mut self, id: StreamId, mut data: Bytes) {
+        let len = data.len();
+        let mut received_len = 0;
+        while received_len < len {
+            self.agent.port().unwrap().write(id, &mut data);
+            self.exchange();
+            received_len += self.client.port().unwrap().read(id).len();
+        }
+    }
+
+    /// What the client has to send.
+    pub(crate) fn client_messages(&mut self) -> Vec<Bytes> {
+        drain(&mut self.client, self.now)
+    }
+
+    /// What the agent has to send once so much is written to it.
+    pub(crate) fn agent_messages(&mut self, id: StreamId, len: usize) -> Vec<Bytes> {
+        let mut data = Bytes::from(vec![7; len]);
+        let mut messages = Vec::new();
+        while !data.is_empty() {
+            self.agent.port().unwrap().write(id, &mut data);
+            messages.extend(drain(&mut self.agent, self.now));
+        }
+        messages
+    }
+
+    /// Hands the agent messages, has it read everything, and returns its answers.
+    pub(crate) fn give_agent(&mut self, messages: Vec<Bytes>) -> Vec<Bytes> {
+        for wire in messages {
+            self.agent.handle_message(self.now, wire);
+        }
+        let port = self.agent.port().unwrap();
+        while let Some(event) = port.poll_event() {
+            if let StreamEvent::Readable(id) = event {
+                port.read(id);
+            }
+        }
+        drain(&mut self.agent, self.now)
+    }
+
+    /// Carries messages to and fro until neither end has any.
+    fn exchange(&mut self) {
+        loop {
+            let up = drain(&mut self.client, self.now);
+            let down = drain(&mut self.agent, self.now);
+            if up.is_empty() && down.is_empty() {
+                break;
+            }
+            for wire in up {
+                self.agent.handle_message(self.now, wire);
+            }
+            for wire in down {
+                self.client.handle_message(self.now, wire);
+            }
+        }
+    }
+}
+
+/// Runs `work` and returns what it took.
+pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let start = now();
+    let done = work();
+    (done, start.elapsed())
+}
+
+fn drain(end: &mut impl Endpoint, now: Instant) -> Vec<Bytes> {
+    std::iter::from_fn(|| end.poll_transmit(now))
+        .filter_map(|transmit| match transmit {
+            Transmit::Binary(wire) => Some(wire),
+            Transmit::Text(_) => None,
+        })
+        .collect()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "benches measure time, and start from some instant"
+)]
+fn now() -> Instant {
+    Instant::now()
+}

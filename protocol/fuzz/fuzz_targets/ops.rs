@@ -1,0 +1,121 @@
+//! Whatever is done to a session, in whatever order: what arrives is a prefix of what was sent.
+
+#![no_main]
+
+#[path = "../ends.rs"]
+mod ends;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use arbitrary::Arbitrary;
+use bytes::Bytes;
+use libfuzzer_sys::fuzz_target;
+use ssmfwd_protocol::port::StreamEvent;
+use ssmfwd_protocol::{Endpoint, StreamId};
+
+#[derive(Debug, Arbitrary)]
+enum Operation {
+    Open,
+    Write {
+        stream: u8,
+        len: u16,
+    },
+    Finish {
+        stream: u8,
+    },
+    Abort {
+        stream: u8,
+    },
+    Read,
+    /// Carries a message to the agent, or loses it.
+    Up {
+        index: u8,
+        is_lost: bool,
+        is_repeated: bool,
+    },
+    /// Carries a message to the client, or loses it.
+    Down {
+        index: u8,
+        is_lost: bool,
+        is_repeated: bool,
+    },
+    Wait {
+        millis: u16,
+    },
+    Reconnect,
+    Terminate,
+}
+
+fuzz_target!(|operations: Vec<Operation>| {
+    let mut ends = ends::established();
+    let mut streams: Vec<StreamId> = Vec::new();
+    let mut sent: BTreeMap<StreamId, usize> = BTreeMap::new();
+    let mut received: BTreeMap<StreamId, usize> = BTreeMap::new();
+    for operation in operations {
+        let stream = |at: u8| streams.get(usize::from(at)).copied();
+        match operation {
+            Operation::Open => {
+                let opened = ends.client.port().and_then(|port| port.open().ok());
+                streams.extend(opened);
+            }
+            Operation::Write { stream: at, len } => {
+                if let (Some(id), Some(port)) = (stream(at), ends.client.port()) {
+                    let start = sent.entry(id).or_default();
+                    let mut data: Bytes = (*start..*start + usize::from(len)).map(byte).collect();
+                    *start += port.write(id, &mut data);
+                }
+            }
+            Operation::Finish { stream: at } => {
+                if let (Some(id), Some(port)) = (stream(at), ends.client.port()) {
+                    port.finish(id);
+                }
+            }
+            Operation::Abort { stream: at } => {
+                if let (Some(id), Some(port)) = (stream(at), ends.client.port()) {
+                    port.abort(id);
+                }
+            }
+            Operation::Read => {
+                let Some(port) = ends.agent.port() else {
+                    continue;
+                };
+                while let Some(event) = port.poll_event() {
+                    let StreamEvent::Readable(id) = event else {
+                        continue;
+                    };
+                    let start = received.entry(id).or_default();
+                    for got in port.read(id) {
+                        assert_eq!(got, byte(*start), "{id:?} at {start}");
+                        *start += 1;
+                    }
+                    assert!(*start <= sent.get(&id).copied().unwrap_or_default());
+                }
+            }
+            Operation::Up {
+                index,
+                is_lost,
+                is_repeated,
+            } => {
+                ends.carry_up(index, is_lost, is_repeated);
+            }
+            Operation::Down {
+                index,
+                is_lost,
+                is_repeated,
+            } => {
+                ends.carry_down(index, is_lost, is_repeated);
+            }
+            Operation::Wait { millis } => ends.wait(Duration::from_millis(millis.into())),
+            Operation::Reconnect => ends.reconnect(),
+            Operation::Terminate => ends.client.terminate(ends.now),
+        }
+        while ends.client.poll_event().is_some() {}
+        ends.collect();
+    }
+});
+
+/// The byte at this place of every stream.
+fn byte(at: usize) -> u8 {
+    (at % 251) as u8
+}

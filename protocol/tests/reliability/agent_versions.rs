@@ -1,0 +1,194 @@
+//! Agents old and new.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ssmfwd_protocol::Endpoint;
+use ssmfwd_protocol::agent::AgentEvent;
+use ssmfwd_protocol::channel::Event;
+use ssmfwd_protocol::error::OpenError;
+
+use crate::support::{Behaviour, Faults, Options, Pair, for_each_seed, noise};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const BASIC: &str = "3.0.100.0";
+const KEEP_ALIVE: &str = "3.1.1000.0";
+const CURRENT: &str = "3.3.987.0";
+
+fn established(agent_version: &'static str, seed: u64, faults: Faults) -> Pair {
+    let options = Options {
+        agent_version,
+        seed,
+        ..Options::default()
+    };
+    Pair::established(options.faults(faults))
+}
+
+#[test]
+fn both_ends_agree_on_multiplexing() {
+    for (version, is_multiplexed) in [(CURRENT, true), (BASIC, false), (KEEP_ALIVE, true)] {
+        let mut pair = established(version, 1, Faults::delay(10));
+        let Some(Event::Established(established)) = pair.events.first() else {
+            panic!("no handshake");
+        };
+        assert_eq!(established.is_multiplexed, is_multiplexed);
+        assert_eq!(established.agent_version.to_string(), version);
+        let port = pair.agent.port().unwrap();
+        assert_eq!(port.is_multiplexed(), is_multiplexed);
+    }
+}
+
+/// Runs one connection after the other, as an agent without multiplexing wants it.
+fn run_in_turn(pair: &mut Pair, transfers: u64) {
+    for number in 0..transfers {
+        let upload = noise(number, 20_000);
+        let behaviour = if number % 2 == 0 {
+            Behaviour::Echo
+        } else {
+            Behaviour::Sink
+        };
+        let available = pair.user.available_count;
+        if pair.open(behaviour, upload.clone()) == Err(OpenError::Busy) {
+            pair.drive_bounded(5 * MINUTE, |pair| pair.user.available_count > available);
+            pair.open(behaviour, upload).unwrap();
+        }
+        pair.drive_bounded(5 * MINUTE, |pair| pair.user.is_done());
+    }
+    pair.complete(5 * MINUTE);
+    assert_eq!(pair.target.connections.len() as u64, transfers);
+}
+
+#[test]
+fn an_old_agent_serves_one_connection_after_the_other() {
+    for loss in [0.0, 0.05, 0.2] {
+        for_each_seed(8, |seed| {
+            let faults = Faults {
+                loss,
+                reordering: loss,
+                ..Faults::delay(20)
+            };
+            run_in_turn(&mut established(BASIC, seed, faults), 6);
+        });
+    }
+}
+
+#[test]
+fn a_connection_does_not_start_before_the_one_before_it_has_reached_an_old_agent() {
+    let mut pair = established(BASIC, 1, Faults::delay(20));
+    // The last data message of the first connection is held back; the flag behind it is not.
+    let (mut seen, is_held) = (0, Rc::new(Cell::new(true)));
+    let held = is_held.clone();
+    pair.up.lose_if(move |wire| {
+        let is_data = wire[4..].starts_with(b"input_stream_data") && wire[115] == 1;
+        seen += u32::from(is_data);
+        is_data && seen >= 3 && held.get()
+    });
+    pair.open(Behaviour::Sink, noise(1, 3000)).unwrap();
+    pair.drive_for(Duration::from_secs(1));
+    assert_eq!(
+        pair.open(Behaviour::Sink, noise(2, 3000)),
+        Err(OpenError::Busy)
+    );
+    is_held.set(false);
+    pair.drive_bounded(MINUTE, |pair| pair.user.available_count == 1);
+    pair.open(Behaviour::Sink, noise(2, 3000)).unwrap();
+    pair.complete(MINUTE);
+    assert_eq!(pair.target.connections.len(), 2);
+}
+
+#[test]
+fn an_agent_that_wants_keep_alives_hears_something_every_thirty_seconds() {
+    let mut pair = established(KEEP_ALIVE, 1, Faults::delay(20));
+    let count = Rc::new(Cell::new(0));
+    let counted = count.clone();
+    pair.up.lose_if(move |wire| {
+        let is_data = wire[4..].starts_with(b"input_stream_data");
+        counted.set(counted.get() + u32::from(is_data));
+        false
+    });
+    pair.drive_for(MINUTE);
+    for _ in 0..5 {
+        count.set(0);
+        pair.drive_for(Duration::from_secs(25));
+        assert!(count.get() > 0);
+    }
+    pair.open(Behaviour::Echo, noise(1, 5000)).unwrap();
+    pair.complete(MINUTE);
+}
+
+#[test]
+fn an_agent_of_today_hears_nothing_while_nothing_happens() {
+    let mut pair = established(CURRENT, 1, Faults::delay(20));
+    pair.drive_for(Duration::from_secs(5));
+    pair.up.lose_if(|_| panic!("the client sent something"));
+    pair.drive_for(60 * MINUTE);
+    assert_eq!(pair.client.poll_timeout(), None);
+}
+
+#[test]
+fn keep_alives_do_not_pile_up_while_the_client_is_cut_off() {
+    let mut pair = established(KEEP_ALIVE, 1, Faults::delay(20));
+    pair.drive_for(Duration::from_secs(5));
+    pair.disconnect_client();
+    pair.drive_for(60 * MINUTE);
+    pair.connect();
+    let sent_len = Rc::new(Cell::new(0));
+    let counted = sent_len.clone();
+    pair.up.lose_if(move |wire| {
+        let is_data = wire[4..].starts_with(b"input_stream_data");
+        counted.set(counted.get() + if is_data { wire.len() - 120 } else { 0 });
+        false
+    });
+    pair.drive_for(Duration::from_secs(1));
+    assert_eq!(sent_len.get(), 8);
+}
+
+#[test]
+fn a_refusal_by_an_old_agent_ends_its_session() {
+    let mut pair = established(BASIC, 1, Faults::delay(20));
+    let first = pair
+        .open(Behaviour::Sink, Bytes::from_static(b"?"))
+        .unwrap();
+    pair.drive_for(Duration::from_secs(1));
+    pair.client.port().unwrap().finish(first);
+    pair.drive_for(Duration::from_secs(1));
+    pair.open(Behaviour::Refuse, Bytes::from_static(b"?"))
+        .unwrap();
+    pair.drive_for(Duration::from_secs(1));
+    let failed = AgentEvent::Failed(String::new());
+    assert_eq!(pair.agent_events.last(), Some(&failed));
+}
+
+#[test]
+fn a_refusal_is_told_from_an_early_end() {
+    for_each_seed(8, |seed| {
+        let faults = Faults {
+            loss: 0.1,
+            ..Faults::delay(20)
+        };
+        let mut pair = established(CURRENT, seed, faults);
+        for number in 0..20 {
+            let behaviour = match number % 2 {
+                0 => Behaviour::Refuse,
+                _ => Behaviour::Source(1),
+            };
+            pair.open(behaviour, Bytes::from_static(b"?")).unwrap();
+        }
+        pair.complete(10 * MINUTE);
+    });
+}
+
+#[test]
+fn a_refusal_of_a_stream_given_up_sticks_to_no_other() {
+    let mut pair = established(CURRENT, 1, Faults::delay(20));
+    let given_up = pair.open(Behaviour::Refuse, Bytes::new()).unwrap();
+    pair.drive_for(Duration::from_millis(25));
+    pair.abort(given_up);
+    pair.drive_for(MINUTE);
+    // Closed by the destination without a byte: no refusal.
+    pair.open(Behaviour::Source(0), Bytes::from_static(b"?"))
+        .unwrap();
+    pair.complete(MINUTE);
+}

@@ -1,0 +1,20 @@
+//! Both ends against each other over bad networks: what goes in comes out, once and in order.
+//!
+//! A test that draws its faults from a seed names it when it fails; `SSMFWD_SEED=n` repeats it.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod agent_versions;
+mod closing;
+mod faults;
+mod resuming;
+mod schedules;

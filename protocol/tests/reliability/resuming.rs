@@ -1,0 +1,178 @@
+//! Channels that are lost and replaced.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ssmfwd_protocol::Endpoint;
+use ssmfwd_protocol::config::Config;
+use ssmfwd_protocol::message::MessageType;
+
+use crate::support::{Behaviour, Faults, Options, Pair, for_each_seed, noise};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
+const KIB: usize = 1024;
+
+fn busy_pair(seed: u64) -> Pair {
+    let mut pair = Pair::established(Options {
+        seed,
+        ..Options::default()
+    });
+    pair.open(Behaviour::Echo, noise(1, 60 * KIB)).unwrap();
+    pair.open(Behaviour::Sink, noise(2, 60 * KIB)).unwrap();
+    pair.open(Behaviour::Source(60 * KIB), Bytes::from_static(b"GET"))
+        .unwrap();
+    pair
+}
+
+#[test]
+fn a_transfer_survives_the_loss_of_the_clients_channel_at_any_moment() {
+    for millis in (0..60).step_by(3) {
+        let mut pair = busy_pair(millis);
+        pair.drive_for(Duration::from_millis(millis));
+        pair.disconnect_client();
+        pair.drive_for(5 * SECOND);
+        pair.connect();
+        pair.complete(20 * MINUTE);
+        assert_eq!(pair.hellos.len(), 2);
+    }
+}
+
+#[test]
+fn a_transfer_survives_the_loss_of_the_agents_channel_at_any_moment() {
+    for millis in (0..60).step_by(3) {
+        let mut pair = busy_pair(millis);
+        pair.drive_for(Duration::from_millis(millis));
+        pair.disconnect_agent();
+        pair.drive_for(5 * SECOND);
+        pair.connect();
+        pair.complete(20 * MINUTE);
+    }
+}
+
+#[test]
+fn channels_lost_again_and_again_do_not_stop_a_transfer() {
+    for_each_seed(4, |seed| {
+        let mut pair = busy_pair(seed);
+        for _ in 0..10 {
+            pair.drive_for(Duration::from_millis(35));
+            pair.disconnect_client();
+            pair.drive_for(Duration::from_millis(50));
+            pair.disconnect_agent();
+            pair.connect();
+        }
+        pair.complete(30 * MINUTE);
+    });
+}
+
+#[test]
+fn the_handshake_survives_a_lost_channel_at_any_moment() {
+    for millis in 0..60 {
+        let mut pair = Pair::new(Options::default());
+        pair.connect();
+        pair.drive_for(Duration::from_millis(millis));
+        pair.disconnect_client();
+        pair.drive_for(SECOND);
+        pair.connect();
+        pair.drive_bounded(10 * SECOND, Pair::is_established);
+        pair.open(Behaviour::Echo, noise(1, 5000)).unwrap();
+        pair.complete(MINUTE);
+    }
+}
+
+#[test]
+fn everything_unacknowledged_goes_out_at_once_on_a_new_channel() {
+    let mut pair = Pair::established(Options::default().faults(Faults::delay(50)));
+    pair.open(Behaviour::Sink, noise(1, 200 * KIB)).unwrap();
+    pair.drive_for(Duration::from_millis(20));
+    pair.disconnect_client();
+    pair.drive_for(5 * SECOND);
+    pair.connect();
+    let start = pair.now;
+    pair.complete(MINUTE);
+    assert!(
+        pair.now - start < Duration::from_millis(450),
+        "{:?}",
+        pair.now - start
+    );
+}
+
+#[test]
+fn a_pause_of_the_agent_ends_with_the_clients_return() {
+    let mut pair = Pair::established(Options::default());
+    pair.open(Behaviour::Source(500 * KIB), Bytes::from_static(b"GET"))
+        .unwrap();
+    pair.drive_for(15 * Duration::from_millis(1));
+    pair.drive_bounded(MINUTE, |pair| !pair.target.connections.is_empty());
+    pair.drive_for(SECOND);
+    pair.disconnect_client();
+    pair.signal_agent(MessageType::PausePublication);
+    pair.drive_for(MINUTE);
+    pair.connect();
+    pair.complete(30 * MINUTE);
+}
+
+#[test]
+fn an_idle_agent_that_was_paused_is_woken_by_the_clients_return() {
+    let mut pair = Pair::established(Options::default());
+    let id = pair.client.port().unwrap().open().unwrap();
+    pair.drive_for(SECOND);
+    pair.disconnect_client();
+    pair.signal_agent(MessageType::PausePublication);
+    pair.drive_for(SECOND);
+    pair.connect();
+    pair.drive_for(SECOND);
+    pair.agent
+        .port()
+        .unwrap()
+        .write(id, &mut Bytes::from_static(b"answer"));
+    let arrived = Rc::new(Cell::new(false));
+    let seen = arrived.clone();
+    pair.down.lose_if(move |wire| {
+        seen.set(seen.get() || wire.ends_with(b"answer"));
+        false
+    });
+    pair.drive_for(SECOND);
+    assert!(arrived.get(), "the agent is still paused");
+}
+
+#[test]
+fn a_backed_off_timeout_does_not_outlive_its_channel() {
+    let mut pair = Pair::established(Options::default());
+    pair.up.lose_if(|_| true);
+    pair.open(Behaviour::Echo, noise(1, 10)).unwrap();
+    pair.drive_for(40 * SECOND);
+    pair.disconnect_client();
+    pair.up.lose_no_more();
+    // The repetition on the new channel is lost once more.
+    let mut count = 0;
+    pair.up.lose_if(move |wire| {
+        let is_data = wire[4..].starts_with(b"input_stream_data");
+        count += u32::from(is_data);
+        is_data && count == 1
+    });
+    pair.connect();
+    let start = pair.now;
+    pair.complete(MINUTE);
+    assert!(pair.now - start < SECOND, "{:?}", pair.now - start);
+}
+
+#[test]
+fn writes_are_taken_while_the_channel_is_lost_up_to_their_share() {
+    let config = Config::default();
+    let share = config.stream_send_len;
+    let mut pair = Pair::established(Options {
+        config,
+        ..Options::default()
+    });
+    pair.drive_for(SECOND);
+    pair.disconnect_client();
+    pair.open(Behaviour::Echo, noise(1, 500 * KIB)).unwrap();
+    pair.drive_for(MINUTE);
+    assert_eq!(pair.client.buffered_len(), share);
+    assert!(pair.client.port().is_some());
+    pair.connect();
+    pair.complete(20 * MINUTE);
+}
