@@ -1,0 +1,65 @@
+//! Failures as the user meets them, and the exit codes they map to.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// Why the process ends, as its exit code. The numbers are part of the command-line contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Anything that has no code of its own.
+    Failure = 1,
+    /// The command line or the configuration is wrong.
+    Usage = 2,
+    /// Credentials are missing, expired, or do not permit the call.
+    Credentials = 3,
+    /// The target is unknown or not connected to Systems Manager.
+    Target = 4,
+    /// A local address cannot be listened on.
+    Address = 5,
+    /// The service or the agent ended a session that was running.
+    SessionEnded = 6,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// What failed and why, in one line, with at most one line about what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The process's exit code if nobody handles the failure.
+    pub exit: Exit,
+    /// What failed and why: lower case, no full stop.
+    pub message: String,
+    /// What the user can do about it.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// Creates a failure without a hint.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// Adds what the user can do about it.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}

@@ -1,0 +1,262 @@
+//! Carries one local connection over one stream.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use serde::Serialize;
+use ssmfwd_protocol::Endpoint;
+use tokio::io::AsyncWrite;
+use tokio::time::{Sleep, sleep};
+use tokio_util::io::poll_read_buf;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+
+use super::LocalStream;
+use crate::stream::{End, Stream};
+
+/// Bytes read from a local connection at a time.
+const READ_LEN: usize = 32 * 1024;
+
+/// How a half-closed connection ends.
+#[derive(Debug, Clone, Copy)]
+pub struct HalfClose {
+    /// How long the local end of data is held back while nothing comes the other way. The agent closes
+    /// its connection both ways when it sees the end of a stream, and the answer would be lost.
+    pub hold: Duration,
+    /// How long the local side may take to close after the remote side has.
+    pub linger: Duration,
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Both sides are done.
+    Closed,
+    /// The local side was done, and nothing came from the destination for as long as its end was held
+    /// back. More might have come: the local connection was reset.
+    HeldTooLong,
+    /// The agent could not connect; the local connection was reset.
+    Refused,
+    /// The session ended; the local connection was reset.
+    Lost,
+    /// The local side broke the connection, or wrote what could no longer be delivered.
+    Reset,
+}
+
+/// What a connection carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transferred {
+    /// Bytes from the local side to the destination.
+    pub sent: u64,
+    /// Bytes from the destination to the local side.
+    pub received: u64,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// Carries the connection until it ends. The local side is reset wherever it could mistake a cut
+/// transfer for a whole one, for which it must have been told to [`LocalStream::reset_on_drop`].
+///
+/// Once `finishing` is cancelled, no end of data is held back any more.
+pub async fn pump<E: Endpoint>(
+    local: LocalStream,
+    stream: Stream<E>,
+    half_close: HalfClose,
+    finishing: &CancellationToken,
+) -> Transferred {
+    let mut pump = Pump {
+        local,
+        stream,
+        half_close,
+        finishing: Box::pin(finishing.cancelled()),
+        is_finishing: false,
+        up: Direction::default(),
+        down: Direction::default(),
+        remote_end: None,
+        is_upload_cut: false,
+        deadline: None,
+        sent: 0,
+        received: 0,
+    };
+    let outcome = std::future::poll_fn(|cx| pump.poll(cx)).await;
+    let Pump {
+        local,
+        stream,
+        sent,
+        received,
+        ..
+    } = pump;
+    match outcome {
+        Outcome::Closed => {
+            local.close();
+            stream.finish();
+        }
+        Outcome::HeldTooLong => stream.finish(),
+        Outcome::Refused | Outcome::Lost | Outcome::Reset => {}
+    }
+    Transferred {
+        sent,
+        received,
+        outcome,
+    }
+}
+
+struct Pump<'a, E: Endpoint> {
+    local: LocalStream,
+    stream: Stream<E>,
+    half_close: HalfClose,
+    finishing: Pin<Box<WaitForCancellationFuture<'a>>>,
+    is_finishing: bool,
+    up: Direction,
+    down: Direction,
+    /// The stream has ended this way; its data may still be on the way to the local side.
+    remote_end: Option<End>,
+    /// The local side has written what can no longer be delivered.
+    is_upload_cut: bool,
+    /// Runs while one side is done and the other one is waited for.
+    deadline: Option<Pin<Box<Sleep>>>,
+    sent: u64,
+    received: u64,
+}
+
+/// One direction: what is taken from its source and not yet given to its sink.
+#[derive(Default)]
+struct Direction {
+    pending: Bytes,
+    is_done: bool,
+}
+
+impl<E: Endpoint> Pump<'_, E> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        self.is_finishing = self.is_finishing || self.finishing.as_mut().poll(cx).is_ready();
+        if let Poll::Ready(outcome) = self.poll_down(cx) {
+            return Poll::Ready(outcome);
+        }
+        if let Poll::Ready(outcome) = self.poll_up(cx) {
+            return Poll::Ready(outcome);
+        }
+        if self.is_upload_cut && self.down.is_done {
+            return Poll::Ready(Outcome::Reset);
+        }
+        if self.up.is_done && self.down.is_done {
+            return Poll::Ready(Outcome::Closed);
+        }
+        self.poll_deadline(cx)
+    }
+
+    /// From the stream to the local side. Ready only if that ends the connection.
+    fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        while !self.down.is_done {
+            if self.down.pending.is_empty() {
+                if let Some(end) = self.remote_end {
+                    return self.poll_shutdown(cx, end);
+                }
+                match ready!(self.stream.poll_read(cx)) {
+                    Ok(data) => {
+                        self.deadline = None;
+                        self.down.pending = data;
+                    }
+                    Err(end) => self.remote_end = Some(end),
+                }
+                continue;
+            }
+            match ready!(Pin::new(&mut self.local).poll_write(cx, &self.down.pending)) {
+                Ok(0) | Err(_) => return Poll::Ready(Outcome::Reset),
+                Ok(len) => {
+                    self.down.pending.advance(len);
+                    self.received += len as u64;
+                    if self.down.pending.is_empty() {
+                        // Even an empty slice would keep the memory.
+                        self.down.pending = Bytes::new();
+                    }
+                }
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Passes the end of the stream on to the local side.
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>, end: End) -> Poll<Outcome> {
+        match end {
+            End::Refused => Poll::Ready(Outcome::Refused),
+            End::Lost => Poll::Ready(Outcome::Lost),
+            End::Finished | End::Cut => {
+                self.is_upload_cut |= end == End::Cut;
+                // A local side that is gone already needs no end of data.
+                let _: io::Result<()> = ready!(Pin::new(&mut self.local).poll_shutdown(cx));
+                self.down.is_done = true;
+                Poll::Pending
+            }
+        }
+    }
+
+    /// From the local side to the stream. Ready only if that ends the connection.
+    fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        while !self.up.is_done {
+            if self.up.pending.is_empty() {
+                match ready!(self.poll_read_local(cx)) {
+                    Err(_) => return Poll::Ready(Outcome::Reset),
+                    Ok(data) if data.is_empty() => {
+                        self.up.is_done = true;
+                        break;
+                    }
+                    // The destination is gone: a reset is what it would have answered.
+                    Ok(_) if self.down.is_done => return Poll::Ready(Outcome::Reset),
+                    Ok(data) => {
+                        self.sent += data.len() as u64;
+                        self.up.pending = data;
+                    }
+                }
+            }
+            if ready!(self.stream.poll_write(cx, &mut self.up.pending)).is_err() {
+                self.up.pending = Bytes::new();
+                self.is_upload_cut = true;
+                // Reading the stream tells how it ended, and delivers what came before the end.
+                if let Poll::Ready(outcome) = self.poll_down(cx) {
+                    return Poll::Ready(outcome);
+                }
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Reads what the local side has written; empty at its end.
+    ///
+    /// The buffer exists only while there is something to read, so that an idle connection costs none.
+    fn poll_read_local(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        let mut buffer = BytesMut::with_capacity(READ_LEN);
+        ready!(poll_read_buf(Pin::new(&mut self.local), cx, &mut buffer))?;
+        Poll::Ready(Ok(if buffer.len() < READ_LEN / 4 {
+            Bytes::copy_from_slice(&buffer)
+        } else {
+            buffer.freeze()
+        }))
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let (limit, outcome) = match (self.up.is_done, self.down.is_done) {
+            // A local reader that takes its time is not a destination that is silent.
+            (true, false) if self.down.pending.is_empty() && self.remote_end.is_none() => {
+                (self.half_close.hold, Outcome::HeldTooLong)
+            }
+            (false, true) => (self.half_close.linger, Outcome::Closed),
+            _ => {
+                self.deadline = None;
+                return Poll::Pending;
+            }
+        };
+        if !self.is_finishing {
+            let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(limit)));
+            ready!(deadline.as_mut().poll(cx));
+        }
+        Poll::Ready(outcome)
+    }
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests;

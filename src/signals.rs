@@ -1,0 +1,83 @@
+//! The ways a user, a terminal or a service manager asks the process to end.
+
+use std::io;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::{Exit, Failure};
+
+/// Installs the handlers; the token is cancelled by the first signal. Must be called within a runtime.
+///
+/// They are installed whatever was inherited, since the AWS CLI starts its children with SIGINT ignored, except that
+/// `nohup` is respected.
+///
+/// # Errors
+///
+/// When the system refuses a handler.
+pub fn cancelled_by_signals() -> Result<CancellationToken, Failure> {
+    let token = CancellationToken::new();
+    let refused =
+        |error: io::Error| Failure::new(Exit::Failure, format!("cannot handle signals: {error}"));
+    let signal = signals().map_err(refused)?;
+    let cancelled = token.clone();
+    tokio::spawn(async move {
+        signal.await;
+        cancelled.cancel();
+    });
+    Ok(token)
+}
+
+#[cfg(unix)]
+fn signals() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut quit = signal(SignalKind::quit())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = match is_hangup_ignored() {
+        true => None,
+        false => Some(signal(SignalKind::hangup())?),
+    };
+    Ok(async move {
+        let hung_up = async {
+            match &mut hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = quit.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hung_up => {}
+        }
+    })
+}
+
+/// Whether this process was started to outlive its terminal, as by `nohup`. Only Linux tells.
+#[cfg(unix)]
+fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // Bit 0 is signal 1, SIGHUP.
+    mask.is_some_and(|mask| mask & 1 == 1)
+}
+
+#[cfg(windows)]
+fn signals() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::windows;
+
+    let mut interrupt = windows::ctrl_c()?;
+    let mut break_ = windows::ctrl_break()?;
+    let mut close = windows::ctrl_close()?;
+    let mut shutdown = windows::ctrl_shutdown()?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = break_.recv() => {}
+            _ = close.recv() => {}
+            _ = shutdown.recv() => {}
+        }
+    })
+}

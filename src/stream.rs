@@ -1,0 +1,121 @@
+//! A handle to one stream of a shared endpoint.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use ssmfwd_protocol::{Endpoint, StreamId};
+
+use crate::endpoint::Shared;
+
+/// Why nothing more comes from a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The peer has closed it; everything it sent has been read.
+    Finished,
+    /// The peer has closed it before everything written to it was sent; everything it sent itself has
+    /// been read.
+    Cut,
+    /// The agent could not connect to the destination.
+    Refused,
+    /// The session is over, with this stream unfinished.
+    Lost,
+}
+
+/// One stream. Dropping it aborts what [`Stream::finish`] has not ended.
+#[derive(Debug)]
+pub struct Stream<E: Endpoint> {
+    shared: Shared<E>,
+    id: StreamId,
+    is_finished: bool,
+}
+
+impl<E: Endpoint> Stream<E> {
+    pub(crate) fn new(shared: Shared<E>, id: StreamId) -> Self {
+        Self {
+            shared,
+            id,
+            is_finished: false,
+        }
+    }
+
+    /// The stream's name within its session.
+    pub fn id(&self) -> StreamId {
+        self.id
+    }
+
+    /// Reads everything that has arrived; never empty. After an `Err`, nothing more comes.
+    pub fn poll_read(&self, cx: &Context<'_>) -> Poll<Result<Bytes, End>> {
+        let mut state = self.shared.lock();
+        let was_blocked = state.endpoint.is_receive_blocked();
+        let data = state
+            .endpoint
+            .port()
+            .map(|port| port.read(self.id))
+            .unwrap_or_default();
+        if was_blocked && !state.endpoint.is_receive_blocked() {
+            state.wake_driver();
+        }
+        if !data.is_empty() {
+            return Poll::Ready(Ok(data));
+        }
+        let Some(slot) = state.slot_mut(self.id) else {
+            return Poll::Ready(Err(End::Lost));
+        };
+        if let Some(end) = slot.end {
+            return Poll::Ready(Err(end));
+        }
+        slot.reader = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Queues all of `data`, waiting for room; what is left in `data` is not queued yet.
+    ///
+    /// # Errors
+    ///
+    /// Why the rest will never be delivered.
+    pub fn poll_write(&self, cx: &Context<'_>, data: &mut Bytes) -> Poll<Result<(), End>> {
+        let mut state = self.shared.lock();
+        let end = match state.slot_mut(self.id) {
+            Some(slot) => slot.end,
+            None => Some(End::Lost),
+        };
+        if let Some(end) = end {
+            return Poll::Ready(Err(end));
+        }
+        if let Some(port) = state.endpoint.port()
+            && port.write(self.id, data) > 0
+        {
+            state.wake_driver();
+        }
+        if data.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(slot) = state.slot_mut(self.id) {
+            slot.writer = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Closes the stream, both ways, once everything written has been sent.
+    pub fn finish(mut self) {
+        self.is_finished = true;
+        self.shared.with(|endpoint| {
+            if let Some(port) = endpoint.port() {
+                port.finish(self.id);
+            }
+        });
+    }
+}
+
+impl<E: Endpoint> Drop for Stream<E> {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.remove_slot(self.id);
+        if !self.is_finished {
+            if let Some(port) = state.endpoint.port() {
+                port.abort(self.id);
+            }
+            state.wake_driver();
+        }
+    }
+}
