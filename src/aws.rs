@@ -1,0 +1,53 @@
+//! The AWS side: configuration and credentials, the sessions API, and what a stream URL may be.
+
+pub mod config;
+mod credentials;
+mod environment;
+mod error;
+mod identity;
+pub mod session;
+mod sign;
+pub mod stream_url;
+pub mod target;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use aws_sdk_ssm::Client;
+
+pub use config::Options;
+pub use session::{StartSession, StartedSession, Token};
+pub use stream_url::StreamUrl;
+pub use target::TargetKind;
+
+use credentials::CachedProvider;
+use identity::Identity;
+
+pub(crate) use sign::sign_upgrade;
+
+/// One account and region, as the user selected them: everything that is needed to start
+/// sessions there and to sign their upgrades.
+///
+/// Cloning is cheap; clones share the connection pool and the credentials.
+#[derive(Clone)]
+pub struct Aws {
+    client: Client,
+    credentials: CachedProvider,
+    identity: Identity,
+    region: String,
+    /// The Systems Manager endpoint the user gave, by flag, environment or profile.
+    user_endpoint: Option<url::Url>,
+    /// Host of the Systems Manager endpoint in use, for messages.
+    host: String,
+}
+
+impl fmt::Debug for Aws {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Aws")
+            .field("region", &self.region)
+            .field("host", &self.host)
+            .finish_non_exhaustive()
+    }
+}

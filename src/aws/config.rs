@@ -1,0 +1,231 @@
+//! Putting flags, environment and shared configuration files together.
+
+use std::error::Error;
+use std::time::Duration;
+
+use aws_config::identity::IdentityCache;
+use aws_config::meta::credentials::CredentialsProviderChain;
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_ssm::Client;
+use aws_sdk_ssm::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
+use aws_types::service_config::ServiceConfigKey;
+use url::Url;
+
+use super::credentials::CachedProvider;
+use super::environment::Source;
+use super::{Aws, error};
+use crate::failure::{Exit, Failure};
+
+/// What the user chose on the command line; everything left out comes from the environment and
+/// the shared configuration files, as with the AWS CLI.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Name of a profile of the shared configuration files.
+    pub profile: Option<String>,
+    /// Region of the target, such as `eu-central-1`.
+    pub region: Option<String>,
+    /// URL of the Systems Manager API, instead of the region's public endpoint.
+    pub endpoint_url: Option<String>,
+    /// Fixed credentials. With these the environment and the configuration files are not read
+    /// at all, so that an embedded service is not affected by them.
+    pub credentials: Option<Credentials>,
+}
+
+impl Aws {
+    /// Reads the configuration without calling AWS; credentials are looked up when first needed.
+    ///
+    /// # Errors
+    ///
+    /// [`Exit::Usage`] if the configuration cannot be parsed, the selected profile does not
+    /// exist, the endpoint is not an HTTP URL, or no region can be found.
+    pub async fn load(options: &Options) -> Result<Self, Failure> {
+        let source = match options.credentials {
+            Some(_) => Source::nothing(),
+            None => Source::machine(),
+        };
+        let profile = options
+            .profile
+            .as_deref()
+            .filter(|_| options.credentials.is_none());
+        let profiles = source.profiles(profile).await?;
+        let identity = source.identity(profile, &profiles)?;
+        let region = source.region(options.region.as_deref(), &profiles).await?;
+
+        let sdk = sdk_config(options, region.clone()).await;
+        let endpoint = options.endpoint_url.clone();
+        let user_endpoint = endpoint
+            .or_else(|| configured_endpoint(&sdk))
+            .map(|url| parse_endpoint(&url))
+            .transpose()?;
+        let host = resolve_host(&sdk, user_endpoint.as_ref()).await?;
+
+        let provider = match profile {
+            Some(profile) => Some(named_profile_first(profile, &sdk)),
+            None => sdk.credentials_provider(),
+        };
+        let credentials = CachedProvider::new(provider);
+        let mut config = aws_sdk_ssm::config::Builder::from(&sdk)
+            .credentials_provider(credentials.clone())
+            // `CachedProvider` is the cache: one for API calls and upgrades together.
+            .identity_cache(IdentityCache::no_cache());
+        config.set_endpoint_url(user_endpoint.as_ref().map(ToString::to_string));
+
+        Ok(Self {
+            client: Client::from_conf(config.build()),
+            credentials,
+            identity,
+            region: region.to_string(),
+            user_endpoint,
+            host,
+        })
+    }
+
+    /// Returns the region sessions are started in.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+}
+
+/// Longest wait for a TCP connection to the API, TLS included. The SDK's default is 3.1 s, which
+/// a lost SYN on a slow link already exceeds.
+const API_CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Longest wait for one answer of the API. StartSession takes well under 2 s.
+const API_ATTEMPT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Longest API call with all its retries.
+const API_CALL_DEADLINE: Duration = Duration::from_secs(30);
+
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(API_CONNECT_DEADLINE)
+        .operation_attempt_timeout(API_ATTEMPT_DEADLINE)
+        .operation_timeout(API_CALL_DEADLINE)
+        .build()
+}
+
+async fn sdk_config(options: &Options, region: Region) -> SdkConfig {
+    if let Some(credentials) = &options.credentials {
+        return SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(region)
+            .timeout_config(timeouts())
+            .credentials_provider(SharedCredentialsProvider::new(credentials.clone()))
+            .build();
+    }
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .region(region)
+        .timeout_config(timeouts());
+    if let Some(profile) = &options.profile {
+        loader = loader.profile_name(profile);
+    }
+    loader.load().await
+}
+
+/// Puts the profile of `--profile` before the keys in the environment, as the AWS CLI does; the
+/// SDK's chain would use the environment's keys and ignore the profile without a word.
+fn named_profile_first(profile: &str, sdk: &SdkConfig) -> SharedCredentialsProvider {
+    let config = ProviderConfig::without_region()
+        .with_region(sdk.region().cloned())
+        .with_use_fips(sdk.use_fips())
+        .with_use_dual_stack(sdk.use_dual_stack());
+    let named = ProfileFileCredentialsProvider::builder()
+        .configure(&config)
+        .profile_name(profile)
+        .build();
+    let chain = CredentialsProviderChain::first_try("Profile", named);
+    SharedCredentialsProvider::new(match sdk.credentials_provider() {
+        Some(default) => chain.or_else("Default", default),
+        None => chain,
+    })
+}
+
+/// Finds the endpoint that the environment or the profile sets for Systems Manager, in the
+/// SDK's order. `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS` is honoured by the SDK underneath.
+fn configured_endpoint(sdk: &SdkConfig) -> Option<String> {
+    let key = ServiceConfigKey::builder()
+        .service_id("SSM")
+        .env("AWS_ENDPOINT_URL")
+        .profile("endpoint_url")
+        .build()
+        .ok()?;
+    sdk.service_config()
+        .and_then(|config| config.load_config(key))
+        .or_else(|| sdk.endpoint_url().map(str::to_owned))
+}
+
+fn parse_endpoint(text: &str) -> Result<Url, Failure> {
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
+        _ => Err(Failure::new(
+            Exit::Usage,
+            format!("the endpoint URL `{text}` is not an http or https URL"),
+        )
+        .with_hint("it looks like https://vpce-0123-abcd.ssm.eu-central-1.vpce.amazonaws.com")),
+    }
+}
+
+/// Asks the SDK's rules for the host of the Systems Manager endpoint, so that messages name the
+/// one in use and combinations that do not exist are refused before anything is bound.
+async fn resolve_host(sdk: &SdkConfig, user_endpoint: Option<&Url>) -> Result<String, Failure> {
+    let unusable = |error: &(dyn Error + 'static)| {
+        let why = error::chain(error);
+        Failure::new(
+            Exit::Usage,
+            format!("no Systems Manager endpoint can be used: {why}"),
+        )
+    };
+    let params = Params::builder()
+        .set_region(sdk.region().map(ToString::to_string))
+        .set_use_fips(sdk.use_fips())
+        .set_use_dual_stack(sdk.use_dual_stack())
+        .set_endpoint(user_endpoint.map(ToString::to_string))
+        .build()
+        .map_err(|error| unusable(&error))?;
+    let resolver = DefaultResolver::new();
+    let endpoint = ResolveEndpoint::resolve_endpoint(&resolver, &params)
+        .await
+        .map_err(|error| unusable(error.as_ref()))?;
+    let url = Url::parse(endpoint.url()).map_err(|error| unusable(&error))?;
+    Ok(url.host_str().unwrap_or_default().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fixed(endpoint_url: Option<&str>) -> Options {
+        Options {
+            region: Some("us-east-1".into()),
+            endpoint_url: endpoint_url.map(str::to_owned),
+            credentials: Some(Credentials::new("AKID", "S3CR3T", None, None, "test")),
+            profile: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_endpoint_in_use_is_known() {
+        let public = Aws::load(&fixed(None)).await.unwrap();
+        assert_eq!(public.host, "ssm.us-east-1.amazonaws.com");
+        assert_eq!(public.user_endpoint, None);
+        let given = Aws::load(&fixed(Some("http://127.0.0.1:4566")))
+            .await
+            .unwrap();
+        assert_eq!(given.host, "127.0.0.1");
+        assert_eq!(given.user_endpoint.unwrap().port(), Some(4566));
+        let failure = Aws::load(&fixed(Some("127.0.0.1:4566"))).await.unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage);
+    }
+
+    #[tokio::test]
+    async fn credentials_are_not_shown() {
+        let aws = Aws::load(&fixed(None)).await.unwrap();
+        assert!(!format!("{aws:?}").contains("S3CR3T"));
+        assert!(!format!("{:?}", fixed(None)).contains("S3CR3T"));
+    }
+}

@@ -1,0 +1,186 @@
+//! Starting and terminating sessions.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use aws_sdk_ssm::error::ProvideErrorMetadata;
+use tracing::{debug, warn};
+
+use super::{Aws, StreamUrl, TargetKind};
+use crate::failure::{Exit, Failure};
+
+/// What to start a session with.
+#[derive(Debug, Clone)]
+pub struct StartSession {
+    /// Identifier of the target; see [`TargetKind`].
+    pub target: String,
+    /// Name or ARN of the session document.
+    pub document: String,
+    /// Parameters of the document. They may hold host names and commands.
+    pub parameters: BTreeMap<String, Vec<String>>,
+    /// Shown in the session's history, 1 to 256 characters.
+    pub reason: Option<String>,
+}
+
+/// A session the service has created and waits to be connected to.
+#[derive(Debug)]
+pub struct StartedSession {
+    /// Identifier of the session; it may contain `@` and `.`.
+    pub session_id: String,
+    /// Authenticates the data channel.
+    pub token: Token,
+    /// Where the data channel is.
+    pub stream_url: StreamUrl,
+}
+
+/// The secret that opens a data channel. `Debug` does not show it, and there is no `Display`.
+#[derive(Clone)]
+pub struct Token(String);
+
+impl Token {
+    /// Wraps a token.
+    pub fn new(token: impl Into<String>) -> Self {
+        Self(token.into())
+    }
+
+    /// Returns the secret itself, for the frame that opens the data channel and nothing else.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+impl Aws {
+    /// Starts a session. The caller must see to it that it is terminated.
+    ///
+    /// # Errors
+    ///
+    /// [`Exit::Usage`] if the target is malformed, [`Exit::Target`] if it is unknown or not
+    /// connected, [`Exit::Credentials`] if the call is not permitted, [`Exit::Failure`] if the
+    /// service cannot be reached in time, refuses, or answers nonsense.
+    pub async fn start_session(&self, request: &StartSession) -> Result<StartedSession, Failure> {
+        let kind = TargetKind::of(&request.target)?;
+        // Looked up before the call, whose deadlines do not allow for a person typing a code.
+        self.credentials().await?;
+        let parameters = request.parameters.clone();
+        let result = self
+            .client
+            .start_session()
+            .target(&request.target)
+            .document_name(&request.document)
+            .set_parameters((!parameters.is_empty()).then(|| parameters.into_iter().collect()))
+            .set_reason(request.reason.clone())
+            .send()
+            .await;
+        let output = match result {
+            Ok(output) => output,
+            Err(error) if is_not_connected(error.code()) => {
+                return Err(self.explain_unreachable(&request.target, kind).await);
+            }
+            Err(error) => return Err(self.api_failure("ssm:StartSession", &error)),
+        };
+
+        let session_id = output.session_id.ok_or_else(|| incomplete("SessionId"))?;
+        let accepted = parse_answer(
+            output.token_value,
+            output.stream_url,
+            self.region(),
+            self.user_endpoint.as_ref(),
+        );
+        match accepted {
+            Ok((token, stream_url)) => {
+                debug!(session_id, "session started");
+                Ok(StartedSession {
+                    session_id,
+                    token,
+                    stream_url,
+                })
+            }
+            Err(failure) => {
+                self.abandon(&session_id).await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Terminates a session. One that is gone already counts as terminated.
+    ///
+    /// # Errors
+    ///
+    /// As [`start_session`](Self::start_session), except for the target.
+    pub async fn terminate_session(&self, session_id: &str) -> Result<(), Failure> {
+        self.credentials().await?;
+        let request = self.client.terminate_session().session_id(session_id);
+        match request.send().await {
+            Ok(_) => Ok(()),
+            Err(error)
+                if error
+                    .code()
+                    .is_some_and(|code| code.starts_with("DoesNotExist")) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(self.api_failure("ssm:TerminateSession", &error)),
+        }
+    }
+
+    /// Terminates a session that cannot be used, without hiding why it cannot.
+    async fn abandon(&self, session_id: &str) {
+        let terminated =
+            tokio::time::timeout(ABANDON_DEADLINE, self.terminate_session(session_id)).await;
+        if !matches!(terminated, Ok(Ok(()))) {
+            warn!(session_id, "the session could not be terminated");
+        }
+    }
+}
+
+/// Longest wait for the termination of a session that is given up.
+const ABANDON_DEADLINE: Duration = Duration::from_secs(3);
+
+fn parse_answer(
+    token: Option<String>,
+    stream_url: Option<String>,
+    region: &str,
+    user_endpoint: Option<&url::Url>,
+) -> Result<(Token, StreamUrl), Failure> {
+    let token = token.filter(|token| !token.is_empty());
+    let token = token.ok_or_else(|| incomplete("TokenValue"))?;
+    let url = stream_url.ok_or_else(|| incomplete("StreamUrl"))?;
+    Ok((Token(token), StreamUrl::parse(&url, region, user_endpoint)?))
+}
+
+fn incomplete(field: &str) -> Failure {
+    Failure::new(
+        Exit::Failure,
+        format!("the answer to ssm:StartSession has no {field}"),
+    )
+}
+
+fn is_not_connected(code: Option<&str>) -> bool {
+    code.is_some_and(|code| code.starts_with("TargetNotConnected"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn token_is_not_shown() {
+        assert_eq!(format!("{:?}", Token::new("SECRET")), "Token(..)");
+    }
+
+    #[test]
+    fn incomplete_answers_name_the_field() {
+        let url = "wss://ssmmessages.us-east-1.amazonaws.com/v1/data-channel/s".to_owned();
+        let no_token = parse_answer(Some(String::new()), Some(url), "us-east-1", None);
+        assert!(no_token.unwrap_err().message.contains("TokenValue"));
+        let no_url = parse_answer(Some("t".into()), None, "us-east-1", None);
+        assert!(no_url.unwrap_err().message.contains("StreamUrl"));
+    }
+}

@@ -1,0 +1,329 @@
+//! The URL of a data channel, and which hosts it may name.
+
+use std::fmt;
+
+use http::Uri;
+use url::Url;
+
+use crate::failure::{Exit, Failure};
+
+/// The URL of a data channel, checked to lead to Session Manager.
+///
+/// The text is kept byte for byte: the query carries unescaped base64 that no URL library leaves
+/// alone. The query is a credential of its own, so neither `Debug` nor `Display` shows it.
+#[derive(Clone)]
+pub struct StreamUrl {
+    raw: String,
+    uri: Uri,
+    is_presigned: bool,
+}
+
+impl StreamUrl {
+    /// Checks the stream URL of a session in `region`.
+    ///
+    /// Signed requests and the session's token are sent to this host. It must therefore be a
+    /// Session Manager host of the region, or the host of the endpoint the user gave; plain `ws`
+    /// is for that endpoint on loopback only.
+    ///
+    /// # Errors
+    ///
+    /// [`Exit::Failure`] if the URL cannot be parsed or leads elsewhere.
+    pub fn parse(raw: &str, region: &str, user_endpoint: Option<&Url>) -> Result<Self, Failure> {
+        let malformed = || {
+            Failure::new(
+                Exit::Failure,
+                "the service returned a stream URL that is not a WebSocket URL",
+            )
+        };
+        // A fragment is never sent, and the parser below would drop it silently.
+        if raw.contains('#') {
+            return Err(malformed());
+        }
+        let uri: Uri = raw.parse().map_err(|_| malformed())?;
+        let is_presigned = uri.query().is_some_and(|query| {
+            let mut names = query.split('&').filter_map(|pair| pair.split('=').next());
+            names.any(|name| {
+                PRESIGNED
+                    .iter()
+                    .any(|known| name.eq_ignore_ascii_case(known))
+            })
+        });
+        let url = Self {
+            raw: raw.to_owned(),
+            uri,
+            is_presigned,
+        };
+        let has_user = url.authority().contains('@');
+        let has_path = url.uri.path().starts_with('/');
+        if has_user || !has_path || url.host().is_empty() {
+            return Err(malformed());
+        }
+        match url.uri.scheme_str() {
+            Some("wss") => {}
+            Some("ws") => {
+                return if is_loopback(url.host()) && is_given(url.host(), user_endpoint) {
+                    Ok(url)
+                } else {
+                    Err(refused(url.host(), "is not encrypted"))
+                };
+            }
+            _ => return Err(malformed()),
+        }
+        let is_service = is_service_host(url.host(), region) && url.port() == HTTPS_PORT;
+        if is_service || is_given(url.host(), user_endpoint) {
+            return Ok(url);
+        }
+        let why = format!("is not a Session Manager endpoint of {region}");
+        Err(refused(url.host(), &why))
+    }
+
+    /// Returns the URL byte for byte. It must not be shown.
+    pub fn expose(&self) -> &str {
+        &self.raw
+    }
+
+    /// Returns the URL as the upgrade request needs it; path and query are unchanged.
+    pub(crate) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// Returns the host, with brackets if it is an IPv6 address.
+    pub fn host(&self) -> &str {
+        self.uri.host().unwrap_or_default()
+    }
+
+    /// Returns the port, the scheme's own if the URL has none.
+    pub fn port(&self) -> u16 {
+        let default = if self.is_tls() { HTTPS_PORT } else { HTTP_PORT };
+        self.uri.port_u16().unwrap_or(default)
+    }
+
+    /// Returns host and port as the URL spells them, which is the value of the `Host` header.
+    pub(crate) fn authority(&self) -> &str {
+        self.uri
+            .authority()
+            .map_or("", |authority| authority.as_str())
+    }
+
+    /// Tells whether the channel is encrypted (`wss`).
+    pub fn is_tls(&self) -> bool {
+        self.uri.scheme_str() == Some("wss")
+    }
+
+    /// Tells whether the query already carries a signature. Such an upgrade must not be signed
+    /// again, and the session cannot be resumed.
+    pub fn is_presigned(&self) -> bool {
+        self.is_presigned
+    }
+}
+
+impl fmt::Display for StreamUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = self.uri.scheme_str().unwrap_or_default();
+        write!(f, "{scheme}://{}{}", self.authority(), self.uri.path())
+    }
+}
+
+impl fmt::Debug for StreamUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StreamUrl({self}?..)")
+    }
+}
+
+const HTTPS_PORT: u16 = 443;
+const HTTP_PORT: u16 = 80;
+
+/// Query parameters of a presigned URL, as the official client looks for them.
+const PRESIGNED: [&str; 7] = [
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-SignedHeaders",
+    "X-Amz-Signature",
+    "X-Amz-Security-Token",
+];
+
+fn refused(host: &str, why: &str) -> Failure {
+    Failure::new(
+        Exit::Failure,
+        format!("the service returned a stream URL on `{host}`, which {why}: not connecting"),
+    )
+    .with_hint("check the region; a private endpoint must be given with --endpoint-url")
+}
+
+/// Tells whether a host is the one of the user's endpoint; loopback has several names.
+fn is_given(host: &str, user_endpoint: Option<&Url>) -> bool {
+    user_endpoint.and_then(Url::host_str).is_some_and(|given| {
+        given.eq_ignore_ascii_case(host) || (is_loopback(given) && is_loopback(host))
+    })
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || address
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+/// Matches `ssmmessages[-fips].REGION.SUFFIX`, and the names of VPC endpoints, which are
+/// `vpce-ID.ssmmessages[-fips].REGION.vpce.SUFFIX`.
+fn is_service_host(host: &str, region: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    let (endpoint, rest) = match host.split_once('.') {
+        Some((label, rest)) if label.starts_with("vpce-") => (true, rest),
+        _ => (false, host.as_str()),
+    };
+    let rest = rest
+        .strip_prefix("ssmmessages.")
+        .or_else(|| rest.strip_prefix("ssmmessages-fips."));
+    let suffix = rest
+        .and_then(|rest| rest.strip_prefix(region))
+        .and_then(|rest| rest.strip_prefix(if endpoint { ".vpce." } else { "." }));
+    suffix.is_some_and(|suffix| dns_suffixes(region).contains(&suffix))
+}
+
+/// Returns the DNS suffixes of a region's partition, as the AWS endpoint rules list them: the
+/// usual one and that of dual-stack endpoints.
+fn dns_suffixes(region: &str) -> &'static [&'static str] {
+    let partitions: [(&str, &[&str]); 6] = [
+        ("cn-", &["amazonaws.com.cn", "api.amazonwebservices.com.cn"]),
+        ("us-iso-", &["c2s.ic.gov", "api.aws.ic.gov"]),
+        ("us-isob-", &["sc2s.sgov.gov", "api.aws.scloud"]),
+        ("us-isof-", &["csp.hci.ic.gov", "api.aws.hci.ic.gov"]),
+        ("eu-isoe-", &["cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"]),
+        ("eusc-", &["amazonaws.eu", "api.amazonwebservices.eu"]),
+    ];
+    partitions
+        .into_iter()
+        .find(|(prefix, _)| region.starts_with(prefix))
+        .map_or(&["amazonaws.com", "api.aws"], |(_, suffixes)| suffixes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(raw: &str, region: &str, endpoint: Option<&str>) -> Result<StreamUrl, Failure> {
+        let endpoint = endpoint.map(|url| Url::parse(url).unwrap());
+        StreamUrl::parse(raw, region, endpoint.as_ref())
+    }
+
+    #[test]
+    fn query_is_kept_and_not_shown() {
+        let raw = "wss://ssmmessages.us-east-1.amazonaws.com/v1/data-channel/u@e.com-0abc\
+                   ?role=publish_subscribe&cell-number=AA+b/c==";
+        let url = parse(raw, "us-east-1", None).unwrap();
+        assert_eq!(url.expose(), raw);
+        assert_eq!(
+            url.uri().path_and_query().unwrap().as_str(),
+            "/v1/data-channel/u@e.com-0abc?role=publish_subscribe&cell-number=AA+b/c=="
+        );
+        assert_eq!(
+            (url.host(), url.port()),
+            ("ssmmessages.us-east-1.amazonaws.com", 443)
+        );
+        assert!(!url.is_presigned());
+        for shown in [format!("{url}"), format!("{url:?}")] {
+            assert!(!shown.contains("cell-number"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn service_hosts_of_every_partition() {
+        for (host, region) in [
+            ("ssmmessages.us-east-1.amazonaws.com", "us-east-1"),
+            ("SSMMESSAGES.us-east-1.amazonaws.com:443", "us-east-1"),
+            (
+                "ssmmessages-fips.us-gov-west-1.amazonaws.com",
+                "us-gov-west-1",
+            ),
+            ("ssmmessages.eu-central-1.api.aws", "eu-central-1"),
+            (
+                "vpce-0a1-b2-us-east-1a.ssmmessages.us-east-1.vpce.amazonaws.com",
+                "us-east-1",
+            ),
+            ("ssmmessages.cn-north-1.amazonaws.com.cn", "cn-north-1"),
+            (
+                "vpce-0a1.ssmmessages.cn-north-1.vpce.amazonaws.com.cn",
+                "cn-north-1",
+            ),
+            ("ssmmessages.us-iso-east-1.c2s.ic.gov", "us-iso-east-1"),
+            ("ssmmessages.us-isob-east-1.sc2s.sgov.gov", "us-isob-east-1"),
+        ] {
+            let raw = format!("wss://{host}/v1/data-channel/s?role=publish_subscribe");
+            assert!(parse(&raw, region, None).is_ok(), "{host}");
+        }
+    }
+
+    #[test]
+    fn other_hosts_are_refused() {
+        for host in [
+            "example.com",
+            "ssmmessages.us-east-1.amazonaws.com.example.com",
+            "ssmmessages.us-east-1.amazonaws.com.cn",
+            "ssmmessages.us-west-2.amazonaws.com",
+            "evil.ssmmessages.us-east-1.amazonaws.com",
+            "vpce-0a1.evil.ssmmessages.us-east-1.vpce.amazonaws.com",
+            "ssm.us-east-1.amazonaws.com",
+            "ssmmessages.us-east-1.amazonaws.com:8443",
+            "127.0.0.1",
+            "user@ssmmessages.us-east-1.amazonaws.com",
+            "ssmmessages.us-east-1.amazonaws.com@example.com",
+            "example.com#ssmmessages.us-east-1.amazonaws.com",
+        ] {
+            let raw = format!("wss://{host}/v1/data-channel/s");
+            assert!(parse(&raw, "us-east-1", None).is_err(), "{host}");
+        }
+    }
+
+    #[test]
+    fn the_users_endpoint_is_accepted() {
+        let raw = "wss://ssm.corp.example:8443/v1/data-channel/s";
+        let endpoint = Some("https://SSM.corp.example");
+        assert_eq!(parse(raw, "us-east-1", endpoint).unwrap().port(), 8443);
+        let raw = "wss://other.corp.example/v1/data-channel/s";
+        assert!(parse(raw, "us-east-1", endpoint).is_err());
+    }
+
+    #[test]
+    fn plain_websocket_only_on_loopback_and_only_if_given() {
+        let loopback = "ws://127.0.0.1:4566/v1/data-channel/s";
+        assert!(parse(loopback, "us-east-1", Some("http://127.0.0.1:4566")).is_ok());
+        assert!(parse(loopback, "us-east-1", Some("http://localhost:4566")).is_ok());
+        assert!(parse("ws://[::1]:1/x", "us-east-1", Some("http://[::1]:2")).is_ok());
+        assert!(parse(loopback, "us-east-1", None).is_err());
+        assert!(parse(loopback, "us-east-1", Some("https://ssm.corp.example")).is_err());
+        let remote = "ws://ssm.corp.example/v1/data-channel/s";
+        assert!(parse(remote, "us-east-1", Some("http://ssm.corp.example")).is_err());
+        let service = "ws://ssmmessages.us-east-1.amazonaws.com/v1/data-channel/s";
+        assert!(parse(service, "us-east-1", None).is_err());
+    }
+
+    #[test]
+    fn malformed_urls_are_refused() {
+        for raw in [
+            "",
+            "wss://",
+            "https://ssmmessages.us-east-1.amazonaws.com/",
+            "/v1",
+            "wss:///x",
+            "wss://a b/",
+        ] {
+            assert!(
+                parse(raw, "us-east-1", Some("https://a")).is_err(),
+                "{raw:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn presigned_urls_are_recognised() {
+        let base = "wss://ssmmessages.us-east-1.amazonaws.com/v1/data-channel/s";
+        let presigned = format!("{base}?role=x&X-Amz-Signature=00");
+        assert!(parse(&presigned, "us-east-1", None).unwrap().is_presigned());
+        let plain = format!("{base}?role=X-Amz-Signature");
+        assert!(!parse(&plain, "us-east-1", None).unwrap().is_presigned());
+    }
+}

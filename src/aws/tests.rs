@@ -1,0 +1,249 @@
+//! Calls through the real SDK to an API on loopback.
+
+use std::sync::{Arc, Mutex};
+
+use aws_credential_types::Credentials;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+use crate::failure::{Exit, Failure};
+
+/// Answers an operation with an HTTP status and a body.
+type Answer = fn(operation: &str) -> (u16, String);
+
+/// What was asked of the API: operation and input.
+type Calls = Arc<Mutex<Vec<(String, Value)>>>;
+
+async fn api(answer: Answer) -> (Aws, Calls) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let calls = Calls::default();
+    let log = calls.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let call = serve(stream, answer, &log).await;
+            call.unwrap();
+        }
+    });
+    (aws(port).await, calls)
+}
+
+async fn serve(mut stream: TcpStream, answer: Answer, log: &Calls) -> std::io::Result<()> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        head.push(char::from(stream.read_u8().await?));
+    }
+    let head = head.to_ascii_lowercase();
+    let field = |name: &str| {
+        let line = head.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_default().trim().to_owned()
+    };
+    let mut input = vec![0; field("content-length:").parse().unwrap()];
+    stream.read_exact(&mut input).await?;
+    let operation = field("x-amz-target:").replace("amazonssm.", "");
+    let (status, body) = answer(&operation);
+    let input = serde_json::from_slice(&input).unwrap();
+    log.lock().unwrap().push((operation, input));
+    let head = format!(
+        "HTTP/1.1 {status} Status\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(body.as_bytes()).await
+}
+
+async fn aws(port: u16) -> Aws {
+    let options = Options {
+        region: Some("us-east-1".into()),
+        endpoint_url: Some(format!("http://127.0.0.1:{port}")),
+        credentials: Some(Credentials::new("AKID", "S3CR3T", None, None, "test")),
+        profile: None,
+    };
+    Aws::load(&options).await.unwrap()
+}
+
+fn request() -> StartSession {
+    StartSession {
+        target: "i-0abc".into(),
+        document: "AWS-StartPortForwardingSession".into(),
+        parameters: [("portNumber".into(), vec!["80".into()])].into(),
+        reason: None,
+    }
+}
+
+async fn start(answer: Answer) -> Result<StartedSession, Failure> {
+    let (aws, _) = api(answer).await;
+    aws.start_session(&request()).await
+}
+
+fn error(code: &str, message: &str) -> (u16, String) {
+    (400, json!({"__type": code, "message": message}).to_string())
+}
+
+fn nodes(list: &Value) -> (u16, String) {
+    (200, json!({ "InstanceInformationList": list }).to_string())
+}
+
+#[tokio::test]
+async fn a_session_is_started() {
+    let (aws, calls) = api(|_| {
+        let url = "wss://ssmmessages.us-east-1.amazonaws.com/v1/data-channel/u-1?cell-number=A+/=";
+        let body = json!({"SessionId": "u-1", "TokenValue": "T0KEN", "StreamUrl": url});
+        (200, body.to_string())
+    })
+    .await;
+    let session = aws.start_session(&request()).await.unwrap();
+    assert_eq!(session.session_id, "u-1");
+    assert_eq!(session.token.expose(), "T0KEN");
+    assert!(session.stream_url.expose().ends_with("?cell-number=A+/="));
+    assert!(!format!("{session:?}").contains("T0KEN"));
+    let expected = json!({
+        "Target": "i-0abc",
+        "DocumentName": "AWS-StartPortForwardingSession",
+        "Parameters": {"portNumber": ["80"]},
+    });
+    assert_eq!(
+        *calls.lock().unwrap(),
+        [("startsession".to_owned(), expected)]
+    );
+}
+
+#[tokio::test]
+async fn a_session_with_a_foreign_stream_url_is_terminated() {
+    let (aws, calls) = api(|_| {
+        let url = "wss://example.com/v1/data-channel/u-1";
+        let body = json!({"SessionId": "u-1", "TokenValue": "T0KEN", "StreamUrl": url});
+        (200, body.to_string())
+    })
+    .await;
+    let failure = aws.start_session(&request()).await.unwrap_err();
+    assert!(failure.message.contains("`example.com`"), "{failure}");
+    let terminated = ("terminatesession".to_owned(), json!({"SessionId": "u-1"}));
+    assert_eq!(calls.lock().unwrap().last(), Some(&terminated));
+}
+
+#[tokio::test]
+async fn a_denial_keeps_the_services_words() {
+    let words = "User: u is not authorized to perform: ssm:StartSession on resource: i-0abc";
+    let failure = start(|_| {
+        error(
+            "AccessDeniedException",
+            "User: u is not authorized to perform: ssm:StartSession on resource: i-0abc",
+        )
+    })
+    .await
+    .unwrap_err();
+    assert_eq!(failure.exit, Exit::Credentials);
+    assert!(failure.message.contains(words), "{failure}");
+}
+
+#[tokio::test]
+async fn a_target_that_is_not_connected_is_explained() {
+    let cases: [(Answer, &str); 4] = [
+        (|_| nodes(&json!([])), "is not known to Systems Manager"),
+        (
+            |_| {
+                nodes(&json!([
+                    {"InstanceId": "i-0abc", "PingStatus": "ConnectionLost", "LastPingDateTime": 1767323045}
+                ]))
+            },
+            "(ConnectionLost, last heard of at 2026-01-02T03:04:05Z)",
+        ),
+        (
+            |_| nodes(&json!([{"InstanceId": "i-0abc", "PingStatus": "Online"}])),
+            "is online, but its agent takes no sessions",
+        ),
+        (
+            |_| error("AccessDeniedException", "no"),
+            "i-0abc is not connected to Systems Manager in us-east-1",
+        ),
+    ];
+    for (describe, expected) in cases {
+        let (aws, _) = api(describe).await;
+        let failure = aws
+            .explain_unreachable("i-0abc", TargetKind::Instance)
+            .await;
+        assert_eq!(failure.exit, Exit::Target);
+        assert!(failure.message.contains(expected), "{failure}");
+    }
+}
+
+#[tokio::test]
+async fn not_connected_leads_to_the_inventory() {
+    let (aws, calls) = api(|operation| match operation {
+        "startsession" => error("TargetNotConnected", "i-0abc is not connected."),
+        _ => nodes(&json!([])),
+    })
+    .await;
+    let failure = aws.start_session(&request()).await.unwrap_err();
+    assert_eq!(failure.exit, Exit::Target);
+    let expected = json!({"Filters": [{"Key": "InstanceIds", "Values": ["i-0abc"]}]});
+    let asked = calls.lock().unwrap().pop();
+    assert_eq!(
+        asked,
+        Some(("describeinstanceinformation".to_owned(), expected))
+    );
+}
+
+#[tokio::test]
+async fn a_malformed_target_is_not_asked_for() {
+    let (aws, calls) = api(|_| error("ValidationException", "")).await;
+    let mut request = request();
+    request.target = "web".into();
+    let failure = aws.start_session(&request).await.unwrap_err();
+    assert_eq!(failure.exit, Exit::Usage);
+    assert!(calls.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn answers_from_something_else_are_named() {
+    for (answer, status) in [
+        (
+            (|_| (200, "<html>Sign in</html>".to_owned())) as Answer,
+            "200",
+        ),
+        (|_| (404, "<html>Not here</html>".to_owned()), "404"),
+    ] {
+        let failure = start(answer).await.unwrap_err();
+        assert_eq!(failure.exit, Exit::Failure);
+        let expected = format!("127.0.0.1 answered ssm:StartSession with HTTP status {status}");
+        assert!(failure.message.starts_with(&expected), "{failure}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_is_gone_counts_as_terminated() {
+    let (aws, _) = api(|_| error("DoesNotExistException", "gone")).await;
+    assert_eq!(aws.terminate_session("u-1").await, Ok(()));
+}
+
+// In the next two, time is paused so that the SDK's retries and deadlines cost nothing.
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_nobody_listens_on_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let failure = aws(port).await.start_session(&request()).await.unwrap_err();
+    assert_eq!(failure.exit, Exit::Failure);
+    assert!(
+        failure.message.contains("cannot reach 127.0.0.1"),
+        "{failure}"
+    );
+    assert!(failure.message.contains("refused"), "{failure}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_never_answers_is_given_up_on() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let start = tokio::time::Instant::now();
+    let failure = aws(port).await.start_session(&request()).await.unwrap_err();
+    assert_eq!(
+        failure.message,
+        "127.0.0.1 did not answer ssm:StartSession in time"
+    );
+    assert!(start.elapsed().as_secs() <= 30, "{:?}", start.elapsed());
+}

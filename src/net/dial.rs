@@ -1,0 +1,222 @@
+//! TCP connections by name.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use tracing::debug;
+
+use crate::failure::{Exit, Failure};
+
+/// Connects to `host`, a DNS name or an address (IPv6 with or without brackets), without Nagle's
+/// algorithm: small frames that wait for an acknowledgement cost 40 ms each.
+///
+/// # Errors
+///
+/// [`Exit::Failure`] that tells an unknown name from a refusal, from silence, and from anything
+/// else the operating system reports.
+pub(crate) async fn connect(host: &str, port: u16) -> Result<TcpStream, Failure> {
+    let name = host.trim_start_matches('[').trim_end_matches(']');
+    let Ok(connected) = timeout(CONNECT_DEADLINE, resolve_and_connect(name, port)).await else {
+        return Err(Failure::new(
+            Exit::Failure,
+            format!(
+                "no connection to {host}:{port} within {} s",
+                CONNECT_DEADLINE.as_secs()
+            ),
+        )
+        .with_hint("a firewall or a missing route swallows the packets, or DNS does not answer"));
+    };
+    let stream = connected.map_err(|error| explain(&error, host, port))?;
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%error, "cannot turn Nagle's algorithm off");
+    }
+    Ok(stream)
+}
+
+/// Longest wait for a connection, name lookup included. Two retransmissions of a lost SYN (1 s
+/// and 3 s after the first) fit in.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Head start of one address over the next (RFC 8305, section 5).
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+enum DialError {
+    Lookup(io::Error),
+    Connect(io::Error),
+}
+
+async fn resolve_and_connect(name: &str, port: u16) -> Result<TcpStream, DialError> {
+    let found = tokio::net::lookup_host((name, port)).await;
+    let addresses = interleave(found.map_err(DialError::Lookup)?.collect());
+    connect_first(addresses, TcpStream::connect)
+        .await
+        .map_err(DialError::Connect)
+}
+
+/// Alternates the address families, beginning with the resolver's favourite, so that a family
+/// without a route costs one attempt's delay and not one for each of its addresses.
+fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let is_v6_first = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    for address in addresses {
+        if address.is_ipv6() == is_v6_first {
+            first.push(address);
+        } else {
+            second.push(address);
+        }
+    }
+    let mut mixed = Vec::with_capacity(first.len() + second.len());
+    let mut second = second.into_iter();
+    for address in first {
+        mixed.push(address);
+        mixed.extend(second.next());
+    }
+    mixed.extend(second);
+    mixed
+}
+
+/// Connects to whichever address answers first. Each gets a head start over the next one, which
+/// a failure cuts short.
+async fn connect_first<T, F>(
+    addresses: Vec<SocketAddr>,
+    connect: impl Fn(SocketAddr) -> F,
+) -> io::Result<T>
+where
+    F: Future<Output = io::Result<T>>,
+{
+    let mut waiting = addresses.into_iter();
+    let mut attempts = FuturesUnordered::new();
+    let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    loop {
+        let next = waiting.next();
+        let is_last = next.is_none();
+        attempts.extend(next.map(&connect));
+        let delay = async {
+            match is_last {
+                true => std::future::pending().await,
+                false => sleep(ATTEMPT_DELAY).await,
+            }
+        };
+        tokio::select! {
+            attempt = attempts.next() => match attempt {
+                Some(Ok(stream)) => return Ok(stream),
+                Some(Err(error)) => last_error = error,
+                None => return Err(last_error),
+            },
+            () = delay => {}
+        }
+    }
+}
+
+fn explain(error: &DialError, host: &str, port: u16) -> Failure {
+    let fail = |message| Failure::new(Exit::Failure, message);
+    match error {
+        DialError::Lookup(error) => fail(format!("cannot resolve {host}: {error}")).with_hint(
+            "check the network and its DNS; in a private network, the VPC endpoint for ssmmessages",
+        ),
+        DialError::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fail(format!("{host}:{port} refused the connection"))
+                .with_hint("nothing listens there, or a firewall rejects it")
+        }
+        DialError::Connect(error) => fail(format!("cannot connect to {host}:{port}: {error}"))
+            .with_hint("check the network, its routes and its firewall"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn families_alternate() {
+        let mixed = interleave(addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "10.0.0.1:1"]));
+        assert_eq!(
+            mixed,
+            addresses(&["[::1]:1", "10.0.0.1:1", "[::2]:1", "[::3]:1"])
+        );
+    }
+
+    #[tokio::test]
+    async fn connects_without_delay_of_small_packets() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = connect("127.0.0.1", listener.local_addr().unwrap().port());
+        assert!(stream.await.unwrap().nodelay().unwrap());
+    }
+
+    #[tokio::test]
+    async fn refusal_is_named() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let failure = connect("127.0.0.1", port).await.unwrap_err();
+        assert_eq!(
+            failure.message,
+            format!("127.0.0.1:{port} refused the connection")
+        );
+    }
+
+    #[tokio::test]
+    async fn unknown_name_is_named() {
+        // No resolver is asked for a name that cannot be one.
+        let failure = connect("no such host", 443).await.unwrap_err();
+        assert!(
+            failure.message.starts_with("cannot resolve no such host"),
+            "{failure}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_address_delays_the_next_one_briefly() {
+        let start = Instant::now();
+        let found = connect_first(
+            addresses(&["10.0.0.1:1", "10.0.0.2:1"]),
+            |address| async move {
+                match address.ip().to_string().as_str() {
+                    "10.0.0.1" => std::future::pending().await,
+                    _ => Ok(address),
+                }
+            },
+        );
+        assert_eq!(found.await.unwrap(), "10.0.0.2:1".parse().unwrap());
+        assert_eq!(start.elapsed(), ATTEMPT_DELAY);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusing_address_does_not_delay_the_next_one() {
+        let start = Instant::now();
+        let found = connect_first(
+            addresses(&["10.0.0.1:1", "10.0.0.2:1"]),
+            |address| async move {
+                match address.ip().to_string().as_str() {
+                    "10.0.0.1" => Err(io::Error::from(io::ErrorKind::ConnectionRefused)),
+                    _ => Ok(address),
+                }
+            },
+        );
+        assert_eq!(found.await.unwrap(), "10.0.0.2:1".parse().unwrap());
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn the_last_error_is_reported() {
+        let failed = connect_first::<(), _>(addresses(&["10.0.0.1:1"]), |_| async {
+            Err(io::Error::from(io::ErrorKind::HostUnreachable))
+        });
+        assert_eq!(
+            failed.await.unwrap_err().kind(),
+            io::ErrorKind::HostUnreachable
+        );
+    }
+}
