@@ -1,0 +1,252 @@
+//! A Session Manager of one's own on loopback: the API, the message gateway, and targets with agents.
+//!
+//! Everything a client sees is as at AWS: requests are signed, tokens are checked, frames are
+//! numbered and acknowledged by an agent that dials real sockets. Only the credentials are public
+//! and the targets are this machine.
+
+mod agent;
+mod api;
+mod auth;
+mod chaos;
+mod clock;
+mod destination;
+mod gateway;
+mod link;
+mod pacer;
+mod registry;
+mod server;
+mod service;
+mod session;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::Credentials;
+use ssmfwd_protocol::version::Version;
+use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+pub use self::chaos::{Chaos, GatewayFault, ParseChaosError, Probability};
+pub use self::session::{EndedBy, SessionRecord, SessionState};
+
+use self::registry::Registry;
+use self::service::PortTable;
+
+/// What a lab is like. The default listens on a free port and has no targets.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the API and the gateway listen: a loopback address; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The machines one can reach.
+    pub targets: Vec<Target>,
+    /// Names of port-forwarding documents besides AWS's own. They take any parameter.
+    pub documents: Vec<String>,
+    /// Whether agents send at most one message each 1.1 ms, as the real one does (0.87 MB/s).
+    pub pace: bool,
+    /// How long a session lives without input from its client; the service's default is 20 minutes.
+    pub idle_timeout: Duration,
+    /// What goes wrong.
+    pub chaos: Chaos,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            targets: Vec::new(),
+            documents: Vec::new(),
+            pace: false,
+            idle_timeout: Duration::from_secs(20 * 60),
+            chaos: Chaos::default(),
+        }
+    }
+}
+
+/// A machine of the lab.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// As in StartSession: `i-…` or `mi-…`.
+    pub id: String,
+    /// Whether its agent is connected. An offline target is listed, but sessions are refused.
+    pub online: bool,
+    /// The agent's version, which decides what it can do: four numbers, as `3.3.987.0`.
+    pub agent_version: String,
+}
+
+impl Target {
+    /// Creates an online target with a current agent.
+    pub fn new(id: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            online: true,
+            agent_version: DEFAULT_AGENT_VERSION.to_owned(),
+        }
+    }
+}
+
+/// A running lab. Dropping it stops it; [`Lab::shutdown`] also waits until everything has ended.
+#[derive(Debug)]
+pub struct Lab {
+    shared: Arc<Shared>,
+    _stop: DropGuard,
+}
+
+/// What the lab's tasks have in common.
+#[derive(Debug)]
+struct Shared {
+    config: Config,
+    address: SocketAddr,
+    started: SystemTime,
+    machines: Vec<Machine>,
+    registry: Registry,
+    tracker: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl Shared {
+    fn machine(&self, id: &str) -> Option<&Machine> {
+        self.machines.iter().find(|machine| machine.target.id == id)
+    }
+}
+
+/// A target with what the lab makes of it.
+#[derive(Debug)]
+struct Machine {
+    target: Target,
+    agent_version: Version,
+    /// Empty for a target that is offline.
+    services: PortTable,
+}
+
+impl Machine {
+    async fn start(
+        target: Target,
+        tracker: &TaskTracker,
+        shutdown: &CancellationToken,
+    ) -> io::Result<Self> {
+        let agent_version = target.agent_version.parse().map_err(|error| {
+            let message = format!("agent version '{}': {error}", target.agent_version);
+            io::Error::new(io::ErrorKind::InvalidInput, message)
+        })?;
+        let services = match target.online {
+            true => PortTable::start(&target.id, tracker, shutdown).await?,
+            false => PortTable::default(),
+        };
+        Ok(Self {
+            target,
+            agent_version,
+            services,
+        })
+    }
+}
+
+impl Lab {
+    /// Starts the service and the targets' agents on the current tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// When `listen` is not a loopback address, an agent's version is none, or an address cannot be
+    /// listened on.
+    pub async fn start(config: Config) -> io::Result<Self> {
+        if !config.listen.ip().is_loopback() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!(
+                    "the lab listens on loopback only, not on {}: its credentials are public",
+                    config.listen
+                ),
+            ));
+        }
+        let listener = TcpListener::bind(config.listen).await?;
+        let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
+        let stop = shutdown.clone().drop_guard();
+        let mut machines = Vec::new();
+        for target in &config.targets {
+            machines.push(Machine::start(target.clone(), &tracker, &shutdown).await?);
+        }
+        let shared = Arc::new(Shared {
+            address: listener.local_addr()?,
+            config,
+            started: SystemTime::now(),
+            machines,
+            registry: Registry::default(),
+            tracker,
+            shutdown: shutdown.clone(),
+        });
+        let serving = server::serve(listener, shared.clone());
+        shared
+            .tracker
+            .spawn(shutdown.run_until_cancelled_owned(serving));
+        Ok(Self {
+            shared,
+            _stop: stop,
+        })
+    }
+
+    /// Where the API is, as AWS tools want it in `AWS_ENDPOINT_URL_SSM`.
+    pub fn endpoint_url(&self) -> String {
+        format!("http://{}", self.shared.address)
+    }
+
+    /// The region requests must be signed for.
+    pub fn region(&self) -> &'static str {
+        auth::REGION
+    }
+
+    /// The credentials requests must be signed with.
+    pub fn credentials(&self) -> Credentials {
+        Credentials::new(
+            auth::ACCESS_KEY_ID,
+            auth::SECRET_ACCESS_KEY,
+            None,
+            None,
+            "lab",
+        )
+    }
+
+    /// The environment that makes any AWS tool use this lab.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("AWS_ACCESS_KEY_ID", auth::ACCESS_KEY_ID.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", auth::SECRET_ACCESS_KEY.to_owned()),
+            ("AWS_REGION", auth::REGION.to_owned()),
+            ("AWS_DEFAULT_REGION", auth::REGION.to_owned()),
+            ("AWS_ENDPOINT_URL_SSM", self.endpoint_url()),
+        ]
+    }
+
+    /// Every session there is or was, oldest first. Long ago ended ones are forgotten.
+    pub fn sessions(&self) -> Vec<SessionRecord> {
+        let sessions = self.shared.registry.all();
+        sessions.iter().map(|session| session.record()).collect()
+    }
+
+    /// Ends every session and waits until all sockets are closed, about a second at most.
+    pub async fn shutdown(self) {
+        self.shared.shutdown.cancel();
+        self.shared.tracker.close();
+        self.shared.tracker.wait().await;
+    }
+}
+
+/// Locks a mutex. Nothing here panics while it holds one, so poisoning means nothing.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits after a failed `accept`: the usual cause, too many open files, needs time to pass.
+async fn pause_accepting(error: &io::Error) {
+    tracing::warn!(%error, "cannot accept a connection");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+/// A version every feature gate of the protocol is open for.
+const DEFAULT_AGENT_VERSION: &str = "3.3.987.0";
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,277 @@
+//! What goes wrong in a lab, as the user writes it: `delay=20ms,drop=5%,seed=7`.
+
+mod frames;
+mod value;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+pub(super) use self::frames::Faults;
+pub use self::value::Probability;
+use self::value::{format_duration, parse_duration};
+
+/// The faults a lab injects. The default injects none.
+///
+/// Written as comma-separated `name=value` pairs and single words; [`fmt::Display`] writes the same
+/// form back. `delay`, `jitter`, `drop`, `duplicate` and `reorder` act on every frame between client
+/// and agent, independently in each direction, from the handshake on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Chaos {
+    /// How long every frame takes one way, at most 60 s.
+    pub delay: Duration,
+    /// Upper bound of a random time added to `delay`, at most 60 s. It never reorders frames.
+    pub jitter: Duration,
+    /// How likely a frame is lost.
+    pub drop: Probability,
+    /// How likely a frame arrives twice.
+    pub duplicate: Probability,
+    /// How likely a frame arrives after up to three later ones, or 50 ms late.
+    pub reorder: Probability,
+    /// What every random choice derives from: the same seed and traffic give the same faults.
+    pub seed: u64,
+    /// What the gateway does instead of serving a data channel.
+    pub gateway: Option<GatewayFault>,
+    /// API operations that are refused with `AccessDeniedException`.
+    pub deny: BTreeSet<String>,
+}
+
+/// A gateway that does not do its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GatewayFault {
+    /// Sends random binary and text frames instead of the session.
+    Garbage,
+    /// Accepts the WebSocket and never says anything.
+    Silent,
+    /// Accepts the TCP connection and never answers the upgrade request.
+    Mute,
+    /// Answers the upgrade request with 403.
+    RefuseUpgrade,
+}
+
+impl Chaos {
+    /// Whether frames between client and agent are touched at all.
+    pub fn affects_frames(&self) -> bool {
+        let probabilities = [self.drop, self.duplicate, self.reorder];
+        !self.delay.is_zero()
+            || !self.jitter.is_zero()
+            || probabilities.iter().any(|p| *p != Probability::NEVER)
+    }
+}
+
+impl GatewayFault {
+    const ALL: [Self; 4] = [Self::Garbage, Self::Silent, Self::Mute, Self::RefuseUpgrade];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Garbage => "garbage",
+            Self::Silent => "silent",
+            Self::Mute => "mute",
+            Self::RefuseUpgrade => "refuse-upgrade",
+        }
+    }
+}
+
+/// Why a text is not a [`Chaos`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParseChaosError {
+    #[error(
+        "unknown fault '{0}' (delay, jitter, drop, duplicate, reorder, seed, deny, garbage, silent, mute, refuse-upgrade)"
+    )]
+    UnknownFault(String),
+    #[error("fault '{0}' needs a value, as in {0}={1}")]
+    MissingValue(&'static str, &'static str),
+    #[error("fault '{0}' takes no value")]
+    UnexpectedValue(&'static str),
+    #[error("'{value}' is not a time for '{name}' (as 20ms or 1.5s, at most 60s)")]
+    InvalidDuration { name: &'static str, value: String },
+    #[error("'{value}' is not a percentage for '{name}' (0% to 100%)")]
+    InvalidProbability { name: &'static str, value: String },
+    #[error("'{0}' is not a seed (a whole number)")]
+    InvalidSeed(String),
+    #[error("'{0}' is not an API operation that can be denied (as StartSession)")]
+    InvalidOperation(String),
+    #[error("'{0}' and '{1}' cannot both be had: a gateway fails in one way")]
+    Conflict(&'static str, &'static str),
+}
+
+impl FromStr for Chaos {
+    type Err = ParseChaosError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut chaos = Self::default();
+        for item in text.split(',').map(str::trim).filter(|s| !s.is_empty()) {
+            let (name, value) = match item.split_once('=') {
+                Some((name, value)) => (name.trim(), Some(value.trim())),
+                None => (item, None),
+            };
+            chaos.set(name, value)?;
+        }
+        Ok(chaos)
+    }
+}
+
+impl Chaos {
+    fn set(&mut self, name: &str, value: Option<&str>) -> Result<(), ParseChaosError> {
+        match name {
+            "delay" => self.delay = duration("delay", value)?,
+            "jitter" => self.jitter = duration("jitter", value)?,
+            "drop" => self.drop = probability("drop", value)?,
+            "duplicate" => self.duplicate = probability("duplicate", value)?,
+            "reorder" => self.reorder = probability("reorder", value)?,
+            "seed" => {
+                let value = value.ok_or(ParseChaosError::MissingValue("seed", "7"))?;
+                self.seed = value
+                    .parse()
+                    .map_err(|_| ParseChaosError::InvalidSeed(value.to_owned()))?;
+            }
+            "deny" => {
+                let value = value.ok_or(ParseChaosError::MissingValue("deny", "StartSession"))?;
+                if value.is_empty() || !value.bytes().all(|b| b.is_ascii_alphabetic()) {
+                    return Err(ParseChaosError::InvalidOperation(value.to_owned()));
+                }
+                self.deny.insert(value.to_owned());
+            }
+            _ => self.set_gateway(name, value)?,
+        }
+        Ok(())
+    }
+
+    fn set_gateway(&mut self, name: &str, value: Option<&str>) -> Result<(), ParseChaosError> {
+        let fault = GatewayFault::ALL
+            .into_iter()
+            .find(|fault| fault.name() == name)
+            .ok_or_else(|| ParseChaosError::UnknownFault(name.to_owned()))?;
+        if value.is_some() {
+            return Err(ParseChaosError::UnexpectedValue(fault.name()));
+        }
+        match self.gateway.replace(fault) {
+            Some(other) if other != fault => {
+                Err(ParseChaosError::Conflict(other.name(), fault.name()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn duration(name: &'static str, value: Option<&str>) -> Result<Duration, ParseChaosError> {
+    let value = value.ok_or(ParseChaosError::MissingValue(name, "20ms"))?;
+    parse_duration(value)
+        .filter(|duration| *duration <= MAX_DELAY)
+        .ok_or_else(|| ParseChaosError::InvalidDuration {
+            name,
+            value: value.to_owned(),
+        })
+}
+
+fn probability(name: &'static str, value: Option<&str>) -> Result<Probability, ParseChaosError> {
+    let value = value.ok_or(ParseChaosError::MissingValue(name, "5%"))?;
+    Probability::parse(value).ok_or_else(|| ParseChaosError::InvalidProbability {
+        name,
+        value: value.to_owned(),
+    })
+}
+
+impl fmt::Display for Chaos {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut items = Vec::new();
+        for (name, value) in [("delay", self.delay), ("jitter", self.jitter)] {
+            if !value.is_zero() {
+                items.push(format!("{name}={}", format_duration(value)));
+            }
+        }
+        let probabilities = [
+            ("drop", self.drop),
+            ("duplicate", self.duplicate),
+            ("reorder", self.reorder),
+        ];
+        for (name, value) in probabilities {
+            if value != Probability::NEVER {
+                items.push(format!("{name}={value}"));
+            }
+        }
+        if self.seed != 0 {
+            items.push(format!("seed={}", self.seed));
+        }
+        items.extend(self.gateway.map(|fault| fault.name().to_owned()));
+        items.extend(
+            self.deny
+                .iter()
+                .map(|operation| format!("deny={operation}")),
+        );
+        f.write_str(&items.join(","))
+    }
+}
+
+/// Upper bound of `delay` and `jitter`: longer than every deadline of a client.
+const MAX_DELAY: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Chaos, ParseChaosError> {
+        text.parse()
+    }
+
+    #[test]
+    fn every_fault_is_understood_and_written_back() {
+        let text = "delay=20ms,jitter=1500us,drop=5%,duplicate=0.25%,reorder=100%,seed=7,garbage,\
+                    deny=ResumeSession,deny=StartSession";
+        let chaos = parse(text).unwrap();
+        assert_eq!(chaos.delay, Duration::from_millis(20));
+        assert_eq!(chaos.jitter, Duration::from_micros(1500));
+        assert_eq!(chaos.gateway, Some(GatewayFault::Garbage));
+        assert!(chaos.deny.contains("StartSession"));
+        assert!(chaos.affects_frames());
+        assert_eq!(chaos.to_string(), text);
+    }
+
+    #[test]
+    fn nothing_is_no_fault() {
+        assert_eq!(parse("").unwrap(), Chaos::default());
+        assert_eq!(Chaos::default().to_string(), "");
+        assert!(!Chaos::default().affects_frames());
+        assert!(!parse("mute,seed=3").unwrap().affects_frames());
+    }
+
+    #[test]
+    fn single_words_round_trip() {
+        for fault in GatewayFault::ALL {
+            let chaos = parse(fault.name()).unwrap();
+            assert_eq!(chaos.gateway, Some(fault));
+            assert_eq!(chaos.to_string(), fault.name());
+        }
+    }
+
+    #[test]
+    fn errors_name_the_fault_and_show_an_example() {
+        for (text, expected) in [
+            ("delay", "fault 'delay' needs a value, as in delay=20ms"),
+            (
+                "delay=61s",
+                "'61s' is not a time for 'delay' (as 20ms or 1.5s, at most 60s)",
+            ),
+            (
+                "drop=101%",
+                "'101%' is not a percentage for 'drop' (0% to 100%)",
+            ),
+            ("seed=-1", "'-1' is not a seed (a whole number)"),
+            ("mute=1", "fault 'mute' takes no value"),
+            (
+                "mute,silent",
+                "'mute' and 'silent' cannot both be had: a gateway fails in one way",
+            ),
+            (
+                "deny=",
+                "'' is not an API operation that can be denied (as StartSession)",
+            ),
+        ] {
+            assert_eq!(parse(text).unwrap_err().to_string(), expected);
+        }
+        let unknown = parse("explode").unwrap_err().to_string();
+        assert!(unknown.starts_with("unknown fault 'explode' (delay, "));
+    }
+}

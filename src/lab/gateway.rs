@@ -1,0 +1,221 @@
+//! The message gateway: clients' WebSockets on one side, the link to the agent on the other.
+
+mod frame;
+mod not_serving;
+mod relay;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+
+use super::agent::{self, Assignment};
+use super::auth::{Service, Verifier};
+use super::chaos::GatewayFault;
+use super::server::{Answer, plain};
+use super::session::Session;
+use super::{Machine, Shared, link};
+
+/// A client's WebSocket.
+pub(super) type Socket = WebSocketStream<TcpStream>;
+
+/// What a data channel's path begins with; the session id follows.
+pub(super) const PATH: &str = "/v1/data-channel/";
+
+/// Starts a session's two tasks: its agent, and the gateway's relay between agent and clients.
+pub(super) fn start(
+    shared: &Shared,
+    machine: &Machine,
+    session: Arc<Session>,
+    sockets: mpsc::Receiver<Socket>,
+    properties: BTreeMap<String, String>,
+) {
+    let config = &shared.config;
+    let stream = shared.registry.insert(session.clone());
+    let (gateway_end, agent_end) = link::pair(&config.chaos, stream, &shared.tracker);
+    let assignment = Assignment {
+        session_id: session.id.clone(),
+        agent_version: machine.agent_version,
+        properties,
+        services: machine.services.clone(),
+        pace: config.pace,
+        seed: config.chaos.seed ^ stream,
+    };
+    let agent = shared.tracker.spawn(agent::run(assignment, agent_end));
+    let relay = relay::run(session, gateway_end, sockets, agent, config.idle_timeout);
+    shared.tracker.spawn(relay);
+}
+
+/// Answers the request to open a data channel.
+pub(super) async fn upgrade(
+    shared: Arc<Shared>,
+    mut request: Request<Incoming>,
+    session_id: &str,
+) -> Answer {
+    let fault = shared.config.chaos.gateway;
+    match fault {
+        Some(GatewayFault::Mute) => std::future::pending().await,
+        Some(GatewayFault::RefuseUpgrade) => {
+            return plain(StatusCode::FORBIDDEN, "upgrades are refused\n");
+        }
+        Some(GatewayFault::Garbage | GatewayFault::Silent) | None => {}
+    }
+    let on_upgrade = hyper::upgrade::on(&mut request);
+    let (parts, _) = request.into_parts();
+    let verifier = Verifier::default();
+    if let Err(error) = verifier.verify(Service::SsmMessages, &parts, b"", SystemTime::now()) {
+        tracing::debug!(%error, "upgrade refused");
+        return plain(StatusCode::FORBIDDEN, error.code());
+    }
+    let Some(session) = shared.registry.find(session_id).filter(|s| !s.is_ended()) else {
+        return plain(StatusCode::NOT_FOUND, "no such session\n");
+    };
+    let Some(accept_key) = accept_key(&parts.method, &parts.headers) else {
+        return plain(StatusCode::BAD_REQUEST, "not a WebSocket request\n");
+    };
+    let serving = serve(on_upgrade, session, fault, shared.config.chaos.seed);
+    let shutdown = shared.shutdown.clone();
+    shared
+        .tracker
+        .spawn(shutdown.run_until_cancelled_owned(serving));
+    switching_protocols(&accept_key)
+}
+
+/// The value of `Sec-WebSocket-Accept`, if the request is for a WebSocket.
+fn accept_key(method: &Method, headers: &HeaderMap) -> Option<String> {
+    let has_token = |name: header::HeaderName, token: &str| {
+        let values = headers.get_all(name).iter().filter_map(|v| v.to_str().ok());
+        values
+            .flat_map(|value| value.split(','))
+            .any(|value| value.trim().eq_ignore_ascii_case(token))
+    };
+    let is_upgrade = *method == Method::GET
+        && has_token(header::CONNECTION, "upgrade")
+        && has_token(header::UPGRADE, "websocket")
+        && has_token(header::SEC_WEBSOCKET_VERSION, "13");
+    let key = headers.get(header::SEC_WEBSOCKET_KEY)?;
+    is_upgrade.then(|| derive_accept_key(key.as_bytes()))
+}
+
+fn switching_protocols(accept_key: &str) -> Answer {
+    let built = Response::builder()
+        .status(StatusCode::SWITCHING_PROTOCOLS)
+        .header(header::CONNECTION, "Upgrade")
+        .header(header::UPGRADE, "websocket")
+        .header(header::SEC_WEBSOCKET_ACCEPT, accept_key)
+        .body(Full::new(Bytes::new()));
+    built.unwrap_or_else(|_| plain(StatusCode::BAD_REQUEST, "not a WebSocket request\n"))
+}
+
+/// Takes over an upgraded connection, up to the point where the session's relay has it.
+async fn serve(
+    on_upgrade: OnUpgrade,
+    session: Arc<Session>,
+    fault: Option<GatewayFault>,
+    seed: u64,
+) {
+    let Ok(upgraded) = on_upgrade.await else {
+        return;
+    };
+    // The data path is the TCP socket itself: hyper has done its part.
+    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+        tracing::error!("an upgraded connection is not a TCP stream");
+        return;
+    };
+    let (stream, read) = (parts.io.into_inner(), parts.read_buf.to_vec());
+    let config = websocket_config();
+    let socket = Socket::from_partially_read(stream, read, Role::Server, Some(config)).await;
+    match fault {
+        Some(GatewayFault::Garbage) => not_serving::send_garbage(socket, seed).await,
+        Some(GatewayFault::Silent) => not_serving::stay_silent(socket).await,
+        Some(GatewayFault::Mute | GatewayFault::RefuseUpgrade) | None => {
+            admit(socket, &session).await;
+        }
+    }
+}
+
+/// Reads the first frame and hands the WebSocket to the session, if the token in it is right.
+async fn admit(mut socket: Socket, session: &Session) {
+    let Ok(first) = tokio::time::timeout(FIRST_FRAME_TIMEOUT, socket.next()).await else {
+        return;
+    };
+    let is_admitted = match first {
+        Some(Ok(Message::Text(text))) => {
+            token(text.as_bytes()).is_some_and(|token| session.accepts_token(&token))
+        }
+        Some(Ok(_)) => false,
+        Some(Err(_)) | None => return,
+    };
+    if is_admitted {
+        session.attach(socket).await;
+        return;
+    }
+    let reason = format!(
+        "Channel {}: request to open data channel does not contain token.",
+        session.id
+    );
+    refuse(socket, reason).await;
+}
+
+/// The token of an OpenDataChannelInput.
+fn token(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct OpenDataChannelInput {
+        token_value: String,
+    }
+    let input: OpenDataChannelInput = serde_json::from_slice(body).ok()?;
+    Some(input.token_value)
+}
+
+/// Closes a WebSocket and waits, shortly, for the client to have seen why.
+async fn refuse(mut socket: Socket, reason: String) {
+    let frame = CloseFrame {
+        code: CloseCode::Unsupported,
+        reason: reason.into(),
+    };
+    let closing = async {
+        if socket.send(Message::Close(Some(frame))).await.is_ok() {
+            // Closing with unread data in the socket would reset the connection and may cost the
+            // client what it has not read yet.
+            while let Some(Ok(_)) = socket.next().await {}
+        }
+    };
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;
+}
+
+fn websocket_config() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(16 * 1024)
+        .write_buffer_size(64 * 1024)
+        .max_write_buffer_size(4 * MAX_MESSAGE_LEN)
+        .max_message_size(Some(MAX_MESSAGE_LEN))
+        .max_frame_size(Some(MAX_MESSAGE_LEN))
+}
+
+/// A WebSocket message; clients send little more than a kibibyte.
+const MAX_MESSAGE_LEN: usize = 1024 * 1024;
+
+/// How long a client may take to send its token.
+const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a client may take to close its side.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! The lab's one port: HTTP requests go to the API, upgrades to the gateway.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use url::Host;
+
+use super::{Shared, api, gateway};
+
+pub(super) type Answer = Response<Full<Bytes>>;
+
+/// Accepts connections for as long as the lab runs.
+pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(permit) = connections.clone().acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((socket, _)) => {
+                let serving = serve_connection(socket, shared.clone());
+                let shutdown = shared.shutdown.clone();
+                shared.tracker.spawn(async move {
+                    shutdown.run_until_cancelled(serving).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => super::pause_accepting(&error).await,
+        }
+    }
+}
+
+async fn serve_connection(socket: TcpStream, shared: Arc<Shared>) {
+    let _ = socket.set_nodelay(true);
+    let service = service_fn(|request| {
+        let shared = shared.clone();
+        async move { Ok::<_, Infallible>(answer(shared, request).await) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEADERS_LEN)
+        .serve_connection(TokioIo::new(socket), service)
+        .with_upgrades()
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "lab connection ended");
+    }
+}
+
+async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Answer {
+    if !is_for_loopback(&request) {
+        return plain(
+            StatusCode::FORBIDDEN,
+            "the lab answers to loopback names only\n",
+        );
+    }
+    let path = request.uri().path();
+    if let Some(id) = path.strip_prefix(gateway::PATH) {
+        let id = id.to_owned();
+        return gateway::upgrade(shared, request, &id).await;
+    }
+    if path != "/" {
+        return plain(StatusCode::NOT_FOUND, "not found\n");
+    }
+    if request.method() != Method::POST {
+        return plain(StatusCode::METHOD_NOT_ALLOWED, "API requests are POSTs\n");
+    }
+    let (parts, body) = request.into_parts();
+    match Limited::new(body, MAX_BODY_LEN).collect().await {
+        Ok(body) => api::answer(&shared, &parts, &body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            plain(StatusCode::PAYLOAD_TOO_LARGE, "request too large\n")
+        }
+        Err(_) => plain(StatusCode::BAD_REQUEST, "request body cut off\n"),
+    }
+}
+
+/// Whether the `Host` header names loopback: a web page that had its own name point here
+/// (DNS rebinding) could otherwise use the lab.
+fn is_for_loopback<B>(request: &Request<B>) -> bool {
+    let host = request.headers().get(header::HOST);
+    let Some(host) = host.and_then(|host| host.to_str().ok()) else {
+        return false;
+    };
+    let Ok(url) = url::Url::parse(&format!("http://{host}/")) else {
+        return false;
+    };
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+/// An answer in plain text.
+pub(super) fn plain(status: StatusCode, text: &'static str) -> Answer {
+    let mut answer = Response::new(Full::from(text));
+    *answer.status_mut() = status;
+    let content_type = header::HeaderValue::from_static("text/plain");
+    answer
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, content_type);
+    answer
+}
+
+/// Connections at a time; more wait in the listener's queue.
+const MAX_CONNECTIONS: usize = 2048;
+
+/// How long a client may take for its request headers.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Request line and headers together.
+const MAX_HEADERS_LEN: usize = 64 * 1024;
+
+/// A request body; what StartSession allows in its parameters is far below.
+const MAX_BODY_LEN: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_names_are_answered() {
+        let is_answered = |host: Option<&str>| {
+            let mut request = Request::new(());
+            if let Some(host) = host {
+                request.headers_mut().insert("host", host.parse().unwrap());
+            }
+            is_for_loopback(&request)
+        };
+        for host in ["127.0.0.1:80", "127.0.0.1", "localhost:4566", "[::1]:4566"] {
+            assert!(is_answered(Some(host)), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "10.0.0.1:80",
+            "localhost.evil.example",
+            "",
+            "[",
+            "a b",
+        ] {
+            assert!(!is_answered(Some(host)), "{host}");
+        }
+        assert!(!is_answered(None));
+    }
+}
