@@ -1,0 +1,85 @@
+
+use builtin;
+use str;
+
+set edit:completion:arg-completer[ssmfwd] = {|@words|
+    fn spaces {|n|
+        builtin:repeat $n ' ' | str:join ''
+    }
+    fn cand {|text desc|
+        edit:complex-candidate $text &display=$text' '(spaces (- 14 (wcswidth $text)))$desc
+    }
+    var command = 'ssmfwd'
+    for word $words[1..-1] {
+        if (str:has-prefix $word '-') {
+            break
+        }
+        set command = $command';'$word
+    }
+    var completions = [
+        &'ssmfwd'= {
+            cand --document 'A Session Manager document of your own, for exactly one FORWARD'
+            cand --parameter 'A parameter for the document; may be repeated'
+            cand --reason 'Why the session is started, for the account''s audit log; 1 to 256 characters'
+            cand --half-close 'How long the end of a local sender''s data is held back, in seconds'
+            cand --payload-size 'The most payload one message upwards carries, in bytes: 256 to 32768'
+            cand --profile 'The profile of the shared configuration files'
+            cand --region 'The AWS region'
+            cand --endpoint-url 'The address of the Systems Manager API, such as a VPC endpoint''s'
+            cand --ready-fd 'Write READY and a newline to this inherited file descriptor once every forward works'
+            cand --agent-version 'The version the agents claim and behave as'
+            cand --chaos 'Faults between gateway and agents, such as delay=20ms,drop=5%'
+            cand --json 'Print events as JSON on standard output, one object per line'
+            cand -v 'Print more: -v every connection, -vv also debug logs, -vvv every message'
+            cand --verbose 'Print more: -v every connection, -vv also debug logs, -vvv every message'
+            cand -q 'Print errors only'
+            cand --quiet 'Print errors only'
+            cand --lab 'Use an embedded Session Manager in which TARGET exists, instead of AWS'
+            cand --pace 'Let the agents send as slowly as the real ones: 1024 bytes, then a pause of a millisecond'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+            cand lab 'Run a Session Manager of your own on loopback; no AWS account is needed'
+            cand completions 'Print the completion script of a shell'
+            cand man 'Print a man page'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'ssmfwd;lab'= {
+            cand --listen 'The loopback address and port to serve on; port 0 is any free one'
+            cand --agent-version 'The version the agents claim and behave as'
+            cand --chaos 'Faults between gateway and agents, such as delay=20ms,drop=5%'
+            cand --pace 'Let the agents send as slowly as the real ones: 1024 bytes, then a pause of a millisecond'
+            cand --json 'Print events as JSON on standard output, one object per line'
+            cand -v 'Print more: -v every connection, -vv also debug logs, -vvv every message'
+            cand --verbose 'Print more: -v every connection, -vv also debug logs, -vvv every message'
+            cand -q 'Print errors only'
+            cand --quiet 'Print errors only'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'ssmfwd;completions'= {
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'ssmfwd;man'= {
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'ssmfwd;help'= {
+            cand lab 'Run a Session Manager of your own on loopback; no AWS account is needed'
+            cand completions 'Print the completion script of a shell'
+            cand man 'Print a man page'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'ssmfwd;help;lab'= {
+        }
+        &'ssmfwd;help;completions'= {
+        }
+        &'ssmfwd;help;man'= {
+        }
+        &'ssmfwd;help;help'= {
+        }
+    ]
+    $completions[$command]
+}

@@ -1,0 +1,62 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_ssmfwd_global_optspecs
+    string join \n document= parameter= reason= half-close= payload-size= profile= region= endpoint-url= json v/verbose q/quiet ready-fd= lab agent-version= pace chaos= h/help V/version
+end
+
+function __fish_ssmfwd_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_ssmfwd_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_ssmfwd_using_subcommand
+    set -l cmd (__fish_ssmfwd_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l document -d 'A Session Manager document of your own, for exactly one FORWARD' -r
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l parameter -d 'A parameter for the document; may be repeated' -r
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l reason -d 'Why the session is started, for the account\'s audit log; 1 to 256 characters' -r
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l half-close -d 'How long the end of a local sender\'s data is held back, in seconds' -r
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l payload-size -d 'The most payload one message upwards carries, in bytes: 256 to 32768' -r
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l profile -d 'The profile of the shared configuration files' -r
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l region -d 'The AWS region' -r
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l endpoint-url -d 'The address of the Systems Manager API, such as a VPC endpoint\'s' -r
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l ready-fd -d 'Write READY and a newline to this inherited file descriptor once every forward works' -r
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l agent-version -d 'The version the agents claim and behave as' -r
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l chaos -d 'Faults between gateway and agents, such as delay=20ms,drop=5%' -r
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l json -d 'Print events as JSON on standard output, one object per line'
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -s v -l verbose -d 'Print more: -v every connection, -vv also debug logs, -vvv every message'
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -s q -l quiet -d 'Print errors only'
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l lab -d 'Use an embedded Session Manager in which TARGET exists, instead of AWS'
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l pace -d 'Let the agents send as slowly as the real ones: 1024 bytes, then a pause of a millisecond'
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -s V -l version -d 'Print version'
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -a "lab" -d 'Run a Session Manager of your own on loopback; no AWS account is needed'
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -a "completions" -d 'Print the completion script of a shell'
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -a "man" -d 'Print a man page'
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand lab" -l listen -d 'The loopback address and port to serve on; port 0 is any free one' -r
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand lab" -l agent-version -d 'The version the agents claim and behave as' -r
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand lab" -l chaos -d 'Faults between gateway and agents, such as delay=20ms,drop=5%' -r
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand lab" -l pace -d 'Let the agents send as slowly as the real ones: 1024 bytes, then a pause of a millisecond'
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand lab" -l json -d 'Print events as JSON on standard output, one object per line'
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand lab" -s v -l verbose -d 'Print more: -v every connection, -vv also debug logs, -vvv every message'
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand lab" -s q -l quiet -d 'Print errors only'
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand lab" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand help; and not __fish_seen_subcommand_from lab completions man help" -f -a "lab" -d 'Run a Session Manager of your own on loopback; no AWS account is needed'
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand help; and not __fish_seen_subcommand_from lab completions man help" -f -a "completions" -d 'Print the completion script of a shell'
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand help; and not __fish_seen_subcommand_from lab completions man help" -f -a "man" -d 'Print a man page'
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand help; and not __fish_seen_subcommand_from lab completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -1,0 +1,254 @@
+//! The command line. The doc comments here are the help, the man pages and the completions.
+
+use std::ffi::OsString;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, value_parser};
+use clap_complete::Shell;
+use url::Url;
+
+use crate::failure::{Exit, Failure};
+use crate::spec::Forward;
+
+#[cfg(feature = "lab")]
+pub use lab::{AgentArgs, EmbeddedLabArgs, LabArgs};
+
+#[cfg(feature = "lab")]
+mod lab;
+mod text;
+
+/// Make remote ports local, through AWS Session Manager.
+///
+/// A native Session Manager client: no AWS CLI, no plugin, no bastion, and no inbound port on the target. Each FORWARD
+/// is a port of TARGET, or of a host that TARGET can reach, and the local address it is to appear at.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ssmfwd",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    arg_required_else_help = true,
+    subcommand_value_name = "SUBCOMMAND",
+    subcommand_help_heading = "Subcommands",
+    after_help = text::EXAMPLES,
+    after_long_help = text::EXAMPLES_AND_EXIT_CODES,
+)]
+#[cfg_attr(feature = "lab", command(group = lab::agent_options_need_the_lab()))]
+pub struct Cli {
+    #[command(flatten)]
+    forward: Option<ForwardArgs>,
+    #[command(subcommand)]
+    subcommand: Option<Job>,
+}
+
+impl Cli {
+    /// What is to be done: the subcommand, or the main job.
+    pub fn into_job(self) -> Result<Job, Failure> {
+        match (self.subcommand, self.forward) {
+            (Some(job), _) => Ok(job),
+            (None, Some(args)) => Ok(Job::Forward(Box::new(args))),
+            (None, None) => Err(Failure::new(Exit::Usage, "no target is given")
+                .with_hint("ssmfwd --help shows how a command line looks")),
+        }
+    }
+}
+
+/// What the command line asks for.
+#[derive(Debug, Subcommand)]
+pub enum Job {
+    /// The main job, which has no name on the command line.
+    #[command(skip)]
+    Forward(Box<ForwardArgs>),
+
+    /// Run a Session Manager of your own on loopback; no AWS account is needed.
+    ///
+    /// It serves the Systems Manager API, the message gateway and one agent per TARGET, prints the environment that
+    /// points ssmfwd, the AWS CLI or any AWS SDK at them, and runs until it is interrupted.
+    #[cfg(feature = "lab")]
+    Lab(LabArgs),
+
+    /// Print the completion script of a shell.
+    ///
+    /// For bash: ssmfwd completions bash > ~/.local/share/bash-completion/completions/ssmfwd
+    Completions {
+        /// The shell the script is for.
+        shell: Shell,
+    },
+
+    /// Print a man page.
+    ///
+    /// To read it: ssmfwd man | man -l -
+    Man {
+        /// The subcommand whose page to print instead of the main one.
+        #[arg(value_name = "SUBCOMMAND")]
+        page: Option<Page>,
+    },
+}
+
+impl Job {
+    /// How this job's output is to look. A job without such options prints what it is asked for and nothing else.
+    pub fn output(&self) -> OutputArgs {
+        match self {
+            Self::Forward(args) => args.output,
+            #[cfg(feature = "lab")]
+            Self::Lab(args) => args.output,
+            Self::Completions { .. } | Self::Man { .. } => OutputArgs::default(),
+        }
+    }
+}
+
+/// The subcommands, each of which has a man page of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Page {
+    #[cfg(feature = "lab")]
+    Lab,
+    Completions,
+    Man,
+}
+
+impl Page {
+    /// The subcommand's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            #[cfg(feature = "lab")]
+            Self::Lab => "lab",
+            Self::Completions => "completions",
+            Self::Man => "man",
+        }
+    }
+}
+
+/// The arguments of the main job.
+#[derive(Debug, Args)]
+// Arguments that come from flattened structs are no members of a group; whether there is a main job, TARGET tells.
+#[group(arg = "target")]
+pub struct ForwardArgs {
+    /// The managed node to go through, such as i-0123456789abcdef0 or mi-0123456789abcdef0.
+    #[arg(required = true, value_parser = NonEmptyStringValueParser::new())]
+    pub target: String,
+
+    // The grammar's brackets would be links in a doc comment.
+    #[arg(value_name = "FORWARD", required = true, help = text::FORWARD, long_help = text::FORWARD_LONG)]
+    pub forwards: Vec<Forward>,
+
+    /// A command to run once every forward works; its exit code becomes ours.
+    ///
+    /// It finds the first forward at $SSMFWD_HOST and $SSMFWD_PORT, and forward N, counted from 1, at $SSMFWD_HOST_N
+    /// and $SSMFWD_PORT_N. Forwards to Unix sockets have $SSMFWD_SOCKET and $SSMFWD_SOCKET_N instead. The forwards end
+    /// when the command does.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+
+    #[command(flatten)]
+    pub session: SessionArgs,
+    #[command(flatten)]
+    pub aws: AwsArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+
+    /// Write READY and a newline to this inherited file descriptor once every forward works.
+    #[arg(long, value_name = "N", help_heading = "Output options", value_parser = value_parser!(u32).range(3..=65_535))]
+    pub ready_fd: Option<u32>,
+
+    #[cfg(feature = "lab")]
+    #[command(flatten)]
+    pub lab: EmbeddedLabArgs,
+}
+
+/// How sessions are started and how their streams behave.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Session options")]
+pub struct SessionArgs {
+    /// A Session Manager document of your own, for exactly one FORWARD.
+    ///
+    /// It is given the parameters portNumber, localPortNumber and, if the FORWARD names one, host.
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub document: Option<String>,
+
+    /// A parameter for the document; may be repeated.
+    ///
+    /// The same KEY again adds a value to its list; commas mean nothing. A KEY given here replaces the value that
+    /// follows from the FORWARD, and an empty VALUE leaves the parameter out.
+    #[arg(long = "parameter", value_name = "KEY=VALUE", requires = "document", value_parser = parse_parameter)]
+    pub parameters: Vec<(String, String)>,
+
+    /// Why the session is started, for the account's audit log; 1 to 256 characters.
+    #[arg(long, value_name = "TEXT", value_parser = parse_reason)]
+    pub reason: Option<String>,
+
+    /// How long the end of a local sender's data is held back, in seconds.
+    ///
+    /// An agent that is told of it closes its connection in both directions and so cuts off the reply. It is therefore
+    /// told when the reply is complete, or after this time. Raise it for replies that take longer to begin; with 0,
+    /// the remote side learns of the end at once.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = value_parser!(u32).range(..=86_400))]
+    pub half_close: u32,
+
+    /// The most payload one message upwards carries, in bytes: 256 to 32768.
+    ///
+    /// Larger messages are faster. 1024 is what every client sends; the service's own limit is not documented.
+    #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = value_parser!(u16).range(256..=32_768))]
+    pub payload_size: u16,
+}
+
+/// Which account and service are spoken to; whatever is not given comes from the environment and the shared
+/// configuration files, as with every AWS tool.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "AWS options")]
+pub struct AwsArgs {
+    /// The profile of the shared configuration files.
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+
+    /// The AWS region.
+    #[arg(long)]
+    pub region: Option<String>,
+
+    /// The address of the Systems Manager API, such as a VPC endpoint's.
+    #[arg(long, value_name = "URL", value_parser = parse_endpoint_url)]
+    pub endpoint_url: Option<String>,
+}
+
+/// What is printed, and who is told that the forwards work.
+#[derive(Debug, Clone, Copy, Default, Args)]
+#[command(next_help_heading = "Output options")]
+pub struct OutputArgs {
+    /// Print events as JSON on standard output, one object per line.
+    ///
+    /// The output of -- COMMAND goes there too.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Print more: -v every connection, -vv also debug logs, -vvv every message.
+    #[arg(long, short, action = ArgAction::Count, conflicts_with = "quiet")]
+    pub verbose: u8,
+
+    /// Print errors only.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+fn parse_parameter(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("a parameter is a name, `=` and a value; write `portNumber=5432`"),
+    }
+}
+
+fn parse_reason(text: &str) -> Result<String, &'static str> {
+    match text.chars().count() {
+        1..=256 => Ok(text.to_owned()),
+        _ => Err("a reason has 1 to 256 characters"),
+    }
+}
+
+fn parse_endpoint_url(text: &str) -> Result<String, &'static str> {
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
+            Ok(text.to_owned())
+        }
+        _ => {
+            Err("an endpoint is an http or https URL; write `https://ssm.eu-west-1.amazonaws.com`")
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The options of the embedded Session Manager.
+
+use std::net::SocketAddr;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{ArgGroup, Args};
+
+use super::OutputArgs;
+
+/// `--lab` of the main job, and the options that shape it.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Lab options")]
+pub struct EmbeddedLabArgs {
+    /// Use an embedded Session Manager in which TARGET exists, instead of AWS.
+    ///
+    /// Its agent serves a small web page on port 80. Nothing leaves this machine.
+    #[arg(long, conflicts_with_all = ["profile", "region", "endpoint_url"])]
+    pub lab: bool,
+
+    #[command(flatten)]
+    pub agent: AgentArgs,
+}
+
+/// The arguments of `ssmfwd lab`.
+#[derive(Debug, Args)]
+pub struct LabArgs {
+    /// The targets that exist.
+    #[arg(value_name = "TARGET", default_value = "i-0abc", value_parser = NonEmptyStringValueParser::new())]
+    pub targets: Vec<String>,
+
+    /// The loopback address and port to serve on; port 0 is any free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0", value_parser = parse_loopback)]
+    pub listen: SocketAddr,
+
+    #[command(flatten)]
+    pub agent: AgentArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// How the lab's agents and its network behave.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Lab options")]
+pub struct AgentArgs {
+    /// The version the agents claim and behave as.
+    ///
+    /// Before 3.0.196.0 an agent serves one connection at a time per session.
+    #[arg(long, value_name = "VERSION", default_value = "3.3.987.0")]
+    pub agent_version: String,
+
+    /// Let the agents send as slowly as the real ones: 1024 bytes, then a pause of a millisecond.
+    #[arg(long)]
+    pub pace: bool,
+
+    /// Faults between gateway and agents, such as delay=20ms,drop=5%.
+    ///
+    /// A comma-separated list, in both directions: delay=20ms holds every message back, jitter=5ms adds up to as much
+    /// again at random, drop=5%, duplicate=1% and reorder=3% do so to that share of the messages, and seed=7 makes
+    /// the same faults happen again. All together: delay=20ms,jitter=5ms,drop=5%,duplicate=1%,reorder=3%,seed=7
+    #[arg(long, value_name = "SPEC")]
+    pub chaos: Option<String>,
+}
+
+/// Refuses the agent's options in the main job when there is no lab they could shape.
+pub(super) fn agent_options_need_the_lab() -> ArgGroup {
+    ArgGroup::new("agent-options")
+        .args(["agent_version", "pace", "chaos"])
+        .multiple(true)
+        .requires("lab")
+}
+
+fn parse_loopback(text: &str) -> Result<SocketAddr, &'static str> {
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() => Ok(address),
+        Ok(_) => Err("the lab listens on loopback only; write `127.0.0.1:0`"),
+        Err(_) => Err("an address is an IP and a port; write `127.0.0.1:0`"),
+    }
+}

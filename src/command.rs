@@ -1,0 +1,7 @@
+//! The commands, one verb each.
+
+pub mod completions;
+pub mod forward;
+#[cfg(feature = "lab")]
+pub mod lab;
+pub mod man;

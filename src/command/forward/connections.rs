@@ -1,0 +1,197 @@
+//! Accepts local connections and gives each one a stream.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ssmfwd_protocol::error::OpenError;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::failure::{Exit, Failure};
+use crate::local::pump::{HalfClose, Outcome, Transferred, pump};
+use crate::local::{Listener, LocalStream};
+use crate::output::{Event, Printer};
+use crate::session::Opener;
+use crate::spec::Forward;
+
+/// How long a local side may keep a connection open that the remote side has closed. Systems give
+/// their own orphaned connections about as long.
+const LINGER: Duration = Duration::from_secs(60);
+/// How long an end of data is held back at most while the agent carries one connection at a time: it
+/// never reports the other end, and the next connection waits.
+const HOLD_WITHOUT_MULTIPLEXING: Duration = Duration::from_secs(1);
+/// How long connections may take to deliver what the command has written, once it has ended.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One forward, ready to carry connections.
+pub(super) struct Forwarding {
+    pub(super) forward: Forward,
+    pub(super) target: String,
+    pub(super) opener: Opener,
+    pub(super) is_multiplexed: bool,
+}
+
+/// The connections of all forwards. Dropping it stops accepting.
+pub(super) struct Connections {
+    printer: Printer,
+    hold: Duration,
+    /// Connections accepted so far, over all forwards.
+    count: Arc<AtomicU64>,
+    accepting: JoinSet<Option<Failure>>,
+    carrying: TaskTracker,
+    /// Cancelled when no more connections are to come and those there are to end.
+    finishing: CancellationToken,
+}
+
+impl Connections {
+    /// `hold` is how long a local end of data is held back.
+    pub(super) fn new(printer: Printer, hold: Duration) -> Self {
+        Self {
+            printer,
+            hold,
+            count: Arc::default(),
+            accepting: JoinSet::new(),
+            carrying: TaskTracker::new(),
+            finishing: CancellationToken::new(),
+        }
+    }
+
+    /// Starts to accept connections of a forward.
+    pub(super) fn accept_from(&mut self, listener: Listener, forwarding: Forwarding) {
+        let hold = match forwarding.is_multiplexed {
+            true => self.hold,
+            false => self.hold.min(HOLD_WITHOUT_MULTIPLEXING),
+        };
+        let half_close = HalfClose {
+            hold,
+            linger: LINGER,
+        };
+        let (printer, count) = (self.printer, Arc::clone(&self.count));
+        let (carrying, finishing) = (self.carrying.clone(), self.finishing.clone());
+        let forwarding = Arc::new(forwarding);
+        self.accepting.spawn(async move {
+            loop {
+                let accepted = tokio::select! {
+                    // Connections made before the end are still accepted.
+                    biased;
+                    accepted = listener.accept() => accepted,
+                    () = finishing.cancelled() => return None,
+                };
+                let (local, peer) = match accepted {
+                    Ok(accepted) => accepted,
+                    Err(error) => {
+                        let address = listener.address();
+                        let message = format!("cannot accept connections on {address}: {error}");
+                        return Some(Failure::new(Exit::Address, message));
+                    }
+                };
+                let connection = count.fetch_add(1, Ordering::Relaxed) + 1;
+                printer.event(&Event::ConnectionOpened {
+                    forward: forwarding.forward.to_string(),
+                    connection,
+                    peer,
+                });
+                let (forwarding, finishing) = (Arc::clone(&forwarding), finishing.clone());
+                carrying.spawn(async move {
+                    let ended = carry(&forwarding, local, half_close, &finishing).await;
+                    printer.event(&closed(&forwarding, connection, ended));
+                });
+            }
+        });
+    }
+
+    /// Waits until a forward can accept no more.
+    pub(super) async fn failed(&mut self) -> Failure {
+        while let Some(ended) = self.accepting.join_next().await {
+            match ended {
+                Ok(Some(failure)) => return failure,
+                Ok(None) => {}
+                Err(error) => {
+                    let message = format!("a listener was dropped by a fault in ssmfwd: {error}");
+                    return Failure::new(Exit::Failure, message);
+                }
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Stops accepting, and waits until what has been written to connections is on its way: not for
+    /// long, and not once `shutdown` is cancelled.
+    pub(super) async fn finish(&mut self, shutdown: &CancellationToken) {
+        self.finishing.cancel();
+        let finished = async {
+            while self.accepting.join_next().await.is_some() {}
+            self.carrying.close();
+            self.carrying.wait().await;
+        };
+        tokio::select! {
+            finished = timeout(FINISH_TIMEOUT, finished) => {
+                if finished.is_err() {
+                    self.printer.warning("connections that do not end were reset");
+                }
+            }
+            () = shutdown.cancelled() => {}
+        }
+    }
+}
+
+/// Carries one connection to its end.
+async fn carry(
+    forwarding: &Forwarding,
+    local: LocalStream,
+    half_close: HalfClose,
+    finishing: &CancellationToken,
+) -> Result<Transferred, OpenError> {
+    let stream = forwarding.opener.open().await?;
+    Ok(pump(local, stream, half_close, finishing).await)
+}
+
+fn closed(
+    forwarding: &Forwarding,
+    connection: u64,
+    ended: Result<Transferred, OpenError>,
+) -> Event {
+    let Forwarding {
+        forward, target, ..
+    } = forwarding;
+    let (transferred, unopened) = match ended {
+        Ok(transferred) => (transferred, None),
+        Err(error) => {
+            let unopened = Transferred {
+                sent: 0,
+                received: 0,
+                outcome: Outcome::Lost,
+            };
+            (unopened, Some(error.to_string()))
+        }
+    };
+    let reason = match (transferred.outcome, unopened) {
+        (_, Some(error)) => Some(error),
+        (Outcome::Closed, None) => None,
+        (Outcome::HeldTooLong, None) => {
+            Some("the local side was done and nothing more came, see --half-close".to_owned())
+        }
+        (Outcome::Reset, None) => Some("one side did not take what the other wrote".to_owned()),
+        (Outcome::Lost, None) => Some("the session ended".to_owned()),
+        (Outcome::Refused, None) => Some(match &forward.host {
+            Some(host) if !forward.is_to_target() => {
+                format!("{target} cannot connect to {host}:{}", forward.remote_port)
+            }
+            _ => format!(
+                "nothing accepts connections on port {} of {target}",
+                forward.remote_port
+            ),
+        }),
+    };
+    Event::ConnectionClosed {
+        forward: forward.to_string(),
+        connection,
+        sent: transferred.sent,
+        received: transferred.received,
+        outcome: transferred.outcome,
+        reason,
+    }
+}

@@ -1,0 +1,109 @@
+//! `ssmfwd lab`, and the lab within the main job.
+
+use std::process::ExitCode;
+
+use ssmfwd_protocol::version::Version;
+
+use crate::aws::Options;
+use crate::cli::{AgentArgs, LabArgs};
+use crate::failure::{Exit, Failure};
+use crate::lab::{Config, Lab, Target};
+use crate::output::{Event, Format, Printer};
+use crate::settings::Settings;
+use crate::signals;
+
+/// Runs a lab until the user stops it.
+///
+/// # Errors
+///
+/// When an option is wrong or the address cannot be listened on.
+pub async fn run(args: LabArgs, printer: Printer) -> Result<ExitCode, Failure> {
+    let shutdown = signals::cancelled_by_signals()?;
+    let lab = start(Config {
+        listen: args.listen,
+        ..config(&args.targets, &args.agent)?
+    })
+    .await?;
+    report(&printer, &lab, args.targets)?;
+    shutdown.cancelled().await;
+    lab.shutdown().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says where the lab is: as an event, or as the shell commands that make AWS tools use it.
+fn report(printer: &Printer, lab: &Lab, targets: Vec<String>) -> Result<(), Failure> {
+    let environment = lab.environment();
+    if printer.format() == Format::Human {
+        let exports = environment
+            .iter()
+            .map(|(name, value)| format!("export {name}={value}\n"));
+        printer.product(exports.collect::<String>().as_bytes())?;
+    }
+    printer.event(&Event::LabStarted {
+        endpoint_url: lab.endpoint_url(),
+        targets,
+        environment: environment.into_iter().collect(),
+    });
+    Ok(())
+}
+
+/// What has a client use the lab.
+pub(super) fn options(lab: &Lab) -> Options {
+    Options {
+        profile: None,
+        region: Some(lab.region().to_owned()),
+        endpoint_url: Some(lab.endpoint_url()),
+        credentials: Some(lab.credentials()),
+    }
+}
+
+/// Starts the lab of `--lab`, with the one target the main job names.
+pub(super) async fn embedded(settings: &Settings) -> Result<Option<Lab>, Failure> {
+    let Some(args) = &settings.lab else {
+        return Ok(None);
+    };
+    let documents = settings
+        .forwards
+        .iter()
+        .map(|forward| forward.document.clone());
+    let lab = start(Config {
+        documents: documents.collect(),
+        ..config(std::slice::from_ref(&settings.target), args)?
+    });
+    lab.await.map(Some)
+}
+
+async fn start(config: Config) -> Result<Lab, Failure> {
+    let listen = config.listen;
+    Lab::start(config).await.map_err(|error| {
+        Failure::new(
+            Exit::Address,
+            format!("the lab cannot listen on {listen}: {error}"),
+        )
+    })
+}
+
+fn config(targets: &[String], args: &AgentArgs) -> Result<Config, Failure> {
+    let chaos = match &args.chaos {
+        Some(text) => text
+            .parse()
+            .map_err(|error| Failure::new(Exit::Usage, format!("--chaos {text}: {error}")))?,
+        None => Default::default(),
+    };
+    if let Err(error) = args.agent_version.parse::<Version>() {
+        let message = format!("--agent-version {}: {error}", args.agent_version);
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    Ok(Config {
+        targets: targets
+            .iter()
+            .map(|id| Target {
+                agent_version: args.agent_version.clone(),
+                ..Target::new(id)
+            })
+            .collect(),
+        pace: args.pace,
+        chaos,
+        ..Config::default()
+    })
+}

@@ -1,0 +1,20 @@
+//! The runtime and the commands of `ssmfwd`; the protocol itself is `ssmfwd-protocol`.
+
+pub mod aws;
+pub mod cli;
+pub mod command;
+pub mod driver;
+pub mod endpoint;
+pub mod failure;
+#[cfg(feature = "lab")]
+pub mod lab;
+pub mod local;
+pub mod net;
+pub mod open_files;
+pub mod output;
+pub mod readiness;
+pub mod session;
+pub mod settings;
+pub mod signals;
+pub mod spec;
+pub mod stream;

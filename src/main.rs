@@ -1,0 +1,59 @@
+//! Parses the command line, runs what it asks for, and maps the outcome to an exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use ssmfwd::cli::{Cli, Job};
+use ssmfwd::command;
+use ssmfwd::failure::{Exit, Failure};
+use ssmfwd::open_files;
+use ssmfwd::output::{self, Printer};
+use ssmfwd::settings::Settings;
+use tokio::runtime::Builder;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return output::command_line(&error),
+    };
+    let (printer, outcome) = match cli.into_job() {
+        Ok(job) => {
+            let printer = Printer::from(job.output());
+            output::log::start(printer.verbosity());
+            (printer, run(job, &printer))
+        }
+        Err(failure) => (Printer::default(), Err(failure)),
+    };
+    let exit = outcome.unwrap_or_else(|failure| {
+        printer.failure(&failure);
+        failure.exit.into()
+    });
+    output::flush();
+    exit
+}
+
+fn run(job: Job, printer: &Printer) -> Result<ExitCode, Failure> {
+    match job {
+        Job::Forward(args) => {
+            let settings = Settings::new(*args)?;
+            return block_on(command::forward::run(settings, *printer));
+        }
+        #[cfg(feature = "lab")]
+        Job::Lab(args) => return block_on(command::lab::run(args, *printer)),
+        Job::Completions { shell } => command::completions::run(shell, printer)?,
+        Job::Man { page } => command::man::run(page, printer)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a command on one thread: what the program does is wait, and a second one would only cost memory.
+fn block_on(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    open_files::raise_limit();
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|error| Failure::new(Exit::Failure, format!("cannot start: {error}")))?;
+    let outcome = runtime.block_on(command);
+    // A name that is still being looked up must not hold the end up.
+    runtime.shutdown_background();
+    outcome
+}

@@ -1,0 +1,241 @@
+//! Every byte the program writes to standard output and standard error.
+//!
+//! Standard output carries what a program may read: events with `--json`, completion scripts, man pages. What is said to
+//! people goes to standard error.
+
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+
+use crate::cli::OutputArgs;
+use crate::failure::{Exit, Failure};
+
+pub use event::{Event, Mapping};
+pub use writer::flush;
+
+use writer::Destination;
+
+mod event;
+pub mod log;
+mod writer;
+
+/// How events are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Sentences, on standard error.
+    Human,
+    /// One JSON object per line, on standard output.
+    Json,
+}
+
+/// How much is said; each level includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Errors.
+    Quiet,
+    /// What the user has to know.
+    Normal,
+    /// Every connection.
+    Verbose,
+    /// Logs of state changes.
+    Debug,
+    /// Logs of every message.
+    Trace,
+}
+
+/// Writes events. Copies are equal to the original: there is one standard output.
+///
+/// Nobody reading does not end or stop the tunnels: what cannot be written is dropped. Call [`flush`] before the process
+/// ends.
+#[derive(Debug, Clone, Copy)]
+pub struct Printer {
+    format: Format,
+    verbosity: Verbosity,
+}
+
+impl Printer {
+    /// Creates a printer. With [`Format::Json`], every event is written unless `verbosity` is [`Verbosity::Quiet`].
+    pub fn new(format: Format, verbosity: Verbosity) -> Self {
+        Self { format, verbosity }
+    }
+
+    /// How events are written.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// How much is to be said.
+    pub fn verbosity(&self) -> Verbosity {
+        self.verbosity
+    }
+
+    /// Writes one event, if it is of interest at this verbosity.
+    pub fn event(&self, event: &Event) {
+        match self.format {
+            Format::Human => {
+                if let Some(text) = self.sentence(event) {
+                    self.write(Destination::Stderr, text.into_bytes());
+                }
+            }
+            Format::Json => {
+                if self.verbosity > Verbosity::Quiet || event.verbosity() == Verbosity::Quiet {
+                    self.write(Destination::Stdout, json(event));
+                }
+            }
+        }
+    }
+
+    /// Writes a failure as an [`Event::Error`].
+    pub fn failure(&self, failure: &Failure) {
+        self.event(&failure.into());
+    }
+
+    /// Writes a warning as an [`Event::Warning`].
+    pub fn warning(&self, message: impl Into<String>) {
+        let message = message.into();
+        self.event(&Event::Warning { message });
+    }
+
+    /// Writes the product of the command, such as a man page, to standard output.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written, except that a reader who has seen enough is no error.
+    pub fn product(&self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::new(
+                Exit::Failure,
+                format!("cannot write to standard output: {error}"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Queues text, and says so if earlier text was dropped.
+    fn write(&self, destination: Destination, text: Vec<u8>) {
+        let dropped_count = writer::write(destination, text);
+        if dropped_count > 0 {
+            self.warning(format!(
+                "{dropped_count} lines were dropped because nobody read them"
+            ));
+        }
+    }
+
+    /// What a person is told about `event`, with its line feed.
+    fn sentence(&self, event: &Event) -> Option<String> {
+        (event.verbosity() <= self.verbosity).then(|| format!("{event}\n"))
+    }
+}
+
+impl Default for Printer {
+    fn default() -> Self {
+        Self::new(Format::Human, Verbosity::Normal)
+    }
+}
+
+impl From<OutputArgs> for Printer {
+    fn from(args: OutputArgs) -> Self {
+        let format = match args.json {
+            true => Format::Json,
+            false => Format::Human,
+        };
+        let verbosity = match (args.quiet, args.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, 0) => Verbosity::Normal,
+            (false, 1) => Verbosity::Verbose,
+            (false, 2) => Verbosity::Debug,
+            (false, _) => Verbosity::Trace,
+        };
+        Self::new(format, verbosity)
+    }
+}
+
+/// Writes what the parser of the command line has to say: an error, or the help or version that was asked for.
+pub fn command_line(error: &clap::Error) -> ExitCode {
+    let_go(error.print());
+    match error.exit_code() {
+        0 => ExitCode::SUCCESS,
+        _ => Exit::Usage.into(),
+    }
+}
+
+/// The event as a line of JSON.
+fn json(event: &Event) -> Vec<u8> {
+    // Events are made of text and numbers, which always have a JSON form.
+    let mut line = serde_json::to_vec(event).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+/// Ignores that standard output or standard error cannot be written to: there is nowhere left to say so.
+fn let_go(_written: io::Result<()>) {}
+
+/// Makes `text` fit on one line and harmless to a terminal, wherever it came from.
+fn one_line(text: impl Display) -> String {
+    let text = text.to_string();
+    let words = text.split(|char: char| char.is_whitespace() || char.is_control());
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printer(args: OutputArgs) -> Printer {
+        Printer::from(args)
+    }
+
+    #[test]
+    fn quiet_lets_errors_through_and_nothing_else() {
+        let quiet = printer(OutputArgs {
+            quiet: true,
+            ..OutputArgs::default()
+        });
+        let warning = Event::Warning {
+            message: "careful".into(),
+        };
+        let error =
+            Event::from(&Failure::new(Exit::Target, "no such target").with_hint("look again"));
+        assert_eq!(quiet.sentence(&warning), None);
+        assert_eq!(
+            quiet.sentence(&error).unwrap(),
+            "error: no such target\nhint: look again\n"
+        );
+    }
+
+    #[test]
+    fn verbosity_follows_the_flags() {
+        let levels = [
+            Verbosity::Normal,
+            Verbosity::Verbose,
+            Verbosity::Debug,
+            Verbosity::Trace,
+            Verbosity::Trace,
+        ];
+        for (verbose, level) in (0..).zip(levels) {
+            let args = OutputArgs {
+                verbose,
+                ..OutputArgs::default()
+            };
+            assert_eq!(printer(args).verbosity(), level);
+        }
+    }
+
+    #[test]
+    fn json_is_one_object_per_line() {
+        let event = Event::Warning {
+            message: "two\nlines".into(),
+        };
+        assert_eq!(
+            json(&event),
+            b"{\"event\":\"warning\",\"message\":\"two\\nlines\"}\n"
+        );
+    }
+
+    #[test]
+    fn text_from_elsewhere_cannot_steer_the_terminal() {
+        assert_eq!(one_line("a\r\n\u{1b}[2Jb\t c\u{9b}"), "a [2Jb c");
+    }
+}

@@ -1,0 +1,186 @@
+//! What the program needs, made from what was typed and checked as a whole.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::time::Duration;
+
+use crate::aws;
+#[cfg(feature = "lab")]
+use crate::cli::AgentArgs;
+use crate::cli::{AwsArgs, ForwardArgs};
+use crate::failure::{Exit, Failure};
+use crate::readiness::Readiness;
+use crate::spec::{Forward, Local};
+
+#[cfg(test)]
+mod tests;
+
+/// The main job, ready to be run.
+#[derive(Debug)]
+pub struct Settings {
+    /// The managed node to go through.
+    pub target: String,
+    /// The forwards, in the order they were typed; at least one.
+    pub forwards: Vec<ForwardSettings>,
+    /// Why the sessions are started, for the audit log.
+    pub reason: Option<String>,
+    /// How long the end of a local sender's data is held back.
+    pub half_close: Duration,
+    /// The most payload one message upwards carries, in bytes: 256 to 32768.
+    pub payload_len: usize,
+    /// Account and service.
+    pub aws: AwsArgs,
+    /// The embedded lab to use instead of AWS.
+    #[cfg(feature = "lab")]
+    pub lab: Option<AgentArgs>,
+    /// Who is told that every forward works.
+    pub readiness: Readiness,
+    /// What to run once every forward works.
+    pub command: Option<Command>,
+    /// What the user should know before it starts, one line each.
+    pub warnings: Vec<String>,
+}
+
+/// One forward and the session that is to serve it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForwardSettings {
+    /// The forward as typed.
+    pub spec: Forward,
+    /// The Session Manager document.
+    pub document: String,
+    /// The document's parameters, each a list.
+    pub parameters: BTreeMap<String, Vec<String>>,
+}
+
+impl From<AwsArgs> for aws::Options {
+    fn from(args: AwsArgs) -> Self {
+        Self {
+            profile: args.profile,
+            region: args.region,
+            endpoint_url: args.endpoint_url,
+            credentials: None,
+        }
+    }
+}
+
+/// A program and its arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    pub program: OsString,
+    pub arguments: Vec<OsString>,
+}
+
+impl Settings {
+    /// Checks `args` and opens the descriptor of `--ready-fd`.
+    ///
+    /// Call it before anything else opens files: a descriptor that was not handed down must not seem open.
+    ///
+    /// # Errors
+    ///
+    /// [`Exit::Usage`] when the arguments contradict each other.
+    pub fn new(args: ForwardArgs) -> Result<Self, Failure> {
+        refuse_conflicts(&args.forwards)?;
+        let forwards = match args.session.document {
+            Some(document) => vec![custom(document, args.session.parameters, args.forwards)?],
+            None => args.forwards.into_iter().map(standard).collect(),
+        };
+        let mut command = args.command.into_iter();
+        Ok(Self {
+            target: args.target,
+            warnings: forwards.iter().filter_map(warning).collect(),
+            forwards,
+            reason: args.session.reason,
+            half_close: Duration::from_secs(args.session.half_close.into()),
+            payload_len: args.session.payload_size.into(),
+            aws: args.aws,
+            #[cfg(feature = "lab")]
+            lab: args.lab.lab.then_some(args.lab.agent),
+            readiness: Readiness::open(args.ready_fd)?,
+            command: command.next().map(|program| Command {
+                program,
+                arguments: command.collect(),
+            }),
+        })
+    }
+}
+
+fn refuse_conflicts(forwards: &[Forward]) -> Result<(), Failure> {
+    for (index, second) in forwards.iter().enumerate() {
+        let first = forwards[..index]
+            .iter()
+            .find(|first| first.local.conflicts_with(&second.local));
+        if let Some(first) = first {
+            let message = format!("{first} and {second} listen on the same local address");
+            return Err(Failure::new(Exit::Usage, message).with_hint(
+                "give one of them another local port, as in 80:9091, or 0 for any free one",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A forward served by the document AWS has for it.
+fn standard(spec: Forward) -> ForwardSettings {
+    let host = spec.host.as_ref().filter(|host| !host.is_loopback());
+    let host = host.map(|host| host.to_parameter());
+    ForwardSettings {
+        document: spec.document().to_owned(),
+        parameters: parameters(&spec, host),
+        spec,
+    }
+}
+
+/// The one forward of a custom document, whose parameters `typed` overrides.
+fn custom(
+    document: String,
+    typed: Vec<(String, String)>,
+    forwards: Vec<Forward>,
+) -> Result<ForwardSettings, Failure> {
+    let [spec] = <[Forward; 1]>::try_from(forwards).map_err(|forwards| {
+        let message = format!(
+            "--document serves one FORWARD, and {} are given",
+            forwards.len()
+        );
+        Failure::new(Exit::Usage, message).with_hint("run ssmfwd once for each forward")
+    })?;
+    // The document may mean anything by its host, so a loopback one is passed on too.
+    let host = spec.host.as_ref().map(|host| host.to_parameter());
+    let mut parameters = parameters(&spec, host);
+    for (key, _) in &typed {
+        parameters.remove(key);
+    }
+    for (key, value) in typed {
+        if !value.is_empty() {
+            parameters.entry(key).or_default().push(value);
+        }
+    }
+    Ok(ForwardSettings {
+        spec,
+        document,
+        parameters,
+    })
+}
+
+fn parameters(spec: &Forward, host: Option<String>) -> BTreeMap<String, Vec<String>> {
+    // For the record only: the agent does not use it. "0" is the document's own default.
+    let local_port = spec.local.port().unwrap_or(0);
+    let ports = [
+        ("portNumber", spec.remote_port.to_string()),
+        ("localPortNumber", local_port.to_string()),
+    ];
+    let host = host.map(|host| ("host", host));
+    let pairs = ports.into_iter().chain(host);
+    pairs
+        .map(|(key, value)| (key.to_owned(), vec![value]))
+        .collect()
+}
+
+fn warning(forward: &ForwardSettings) -> Option<String> {
+    match &forward.spec.local {
+        Local::Tcp(address) if forward.spec.local.is_exposed() => Some(format!(
+            "{address} is not a loopback address: whoever can reach it can use {}",
+            forward.spec
+        )),
+        Local::Loopback(_) | Local::Tcp(_) | Local::Unix(_) => None,
+    }
+}
