@@ -1,0 +1,114 @@
+//! However the user ends it, and whenever: no session is left, and no cut transfer looks whole.
+
+use futures_util::future::join_all;
+use rustix::process::Signal;
+use tokio::net::TcpListener;
+
+use crate::support::{
+    Client, Fixture, TARGET, bounded, connect, eventually, expect_reset, receive,
+};
+
+const SIGNALS: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::HUP];
+
+/// Signals a client and expects a clean end without a session.
+async fn expect_clean_end(fixture: &Fixture, client: Client, signal: Signal) {
+    client.signal(signal);
+    let exit = client.exit().await;
+    assert_eq!(exit.code(), Some(0), "{signal:?}: {}", exit.stderr);
+    assert_eq!(exit.stderr, "", "{signal:?}");
+    assert!(!exit.stdout.contains("may go on"), "{}", exit.stdout);
+    fixture.no_session_left().await;
+}
+
+#[tokio::test]
+async fn a_signal_ends_a_start_that_waits_for_the_gateway() {
+    for fault in ["silent", "mute"] {
+        for signal in SIGNALS {
+            let fixture = Fixture::with_chaos(fault).await;
+            let client = fixture.spawn(&["80:0"]);
+            let is_started = || fixture.lab.sessions().len() == 1;
+            eventually("start of a session", is_started).await;
+            expect_clean_end(&fixture, client, signal).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_signal_ends_a_start_that_waits_for_the_api() {
+    let ends = SIGNALS.map(async |signal| {
+        let fixture = Fixture::new().await;
+        // Accepts and never answers.
+        let api = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let endpoint = format!("http://{}", api.local_addr().unwrap());
+        let mut command = fixture.command(&["--json", TARGET, "80:0"]);
+        command.env("AWS_ENDPOINT_URL_SSM", endpoint);
+        let client = Client::spawn(command);
+        let _call = bounded("call of the API", api.accept()).await.unwrap();
+        expect_clean_end(&fixture, client, signal).await;
+    });
+    // Each waits for an answer that may still come, so they wait together.
+    join_all(ends).await;
+}
+
+#[tokio::test]
+async fn a_signal_ends_idle_forwards() {
+    for signal in SIGNALS {
+        let fixture = Fixture::new().await;
+        let mut client = fixture.spawn(&["7:0", "80:0"]);
+        client.connected().await;
+        client.connected().await;
+        expect_clean_end(&fixture, client, signal).await;
+    }
+}
+
+#[tokio::test]
+async fn a_signal_resets_a_download_that_is_under_way() {
+    for signal in SIGNALS {
+        let fixture = Fixture::new().await;
+        let (client, local) = fixture.forward(19).await;
+        let mut socket = connect(local).await;
+        let some = bounded("some bytes", receive(&mut socket, 4 << 20));
+        assert_eq!(some.await.unwrap().len, 4 << 20);
+        expect_clean_end(&fixture, client, signal).await;
+        expect_reset(&mut socket).await;
+    }
+}
+
+#[tokio::test]
+async fn a_download_is_reset_even_if_the_client_is_killed() {
+    let fixture = Fixture::new().await;
+    let (client, local) = fixture.forward(19).await;
+    let mut socket = connect(local).await;
+    let some = bounded("some bytes", receive(&mut socket, 4 << 20));
+    assert_eq!(some.await.unwrap().len, 4 << 20);
+    client.signal(Signal::KILL);
+    expect_reset(&mut socket).await;
+    assert_eq!(client.exit().await.signal(), Some(Signal::KILL.as_raw()));
+}
+
+#[tokio::test]
+async fn a_signal_ends_the_command_and_the_forwards() {
+    for signal in SIGNALS {
+        let fixture = Fixture::new().await;
+        let mut client = fixture.spawn(&["7:0", "--", "sh", "-c", "echo '{}'; exec sleep 1000"]);
+        client.stdout_line("{}").await;
+        client.signal(signal);
+        let exit = client.exit().await;
+        let terminated = 128 + Signal::TERM.as_raw();
+        assert_eq!(exit.code(), Some(terminated), "{}", exit.stderr);
+        fixture.no_session_left().await;
+    }
+}
+
+#[tokio::test]
+async fn a_signal_before_the_command_runs_means_it_never_ran() {
+    let fixture = Fixture::with_chaos("silent").await;
+    let client = fixture.spawn(&["7:0", "--", "touch", "ran"]);
+    let is_started = || fixture.lab.sessions().len() == 1;
+    eventually("start of a session", is_started).await;
+    client.signal(Signal::INT);
+    let exit = client.exit().await;
+    assert_eq!(exit.code(), Some(1), "{}", exit.stderr);
+    assert!(!fixture.directory().join("ran").exists());
+    fixture.no_session_left().await;
+}

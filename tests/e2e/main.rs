@@ -1,0 +1,20 @@
+//! What a user would see, end to end: the binary as a process, a lab, and real sockets on both sides.
+
+// Without the lab there is no Session Manager to test against.
+#![cfg(all(feature = "lab", unix))]
+#![expect(
+    clippy::unwrap_used,
+    reason = "the lint knows test functions, and not what they are made of"
+)]
+
+mod agents;
+mod backpressure;
+mod endings;
+mod failures;
+mod forwards;
+mod gateways;
+mod http;
+mod interface;
+mod secrets;
+mod support;
+mod transfers;
