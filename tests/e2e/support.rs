@@ -91,7 +91,7 @@ impl Fixture {
 
     /// The binary with an environment of its own, in which nothing points to AWS or the lab.
     pub(crate) fn bare_command(&self) -> Command {
-        self.isolate(Command::new(env!("CARGO_BIN_EXE_ssmfwd")))
+        self.isolate(program())
     }
 
     /// The binary with the lab's environment.
@@ -145,6 +145,19 @@ impl Fixture {
             let is_over = |state| matches!(state, SessionState::Terminated(_));
             sessions.iter().all(|session| is_over(session.state))
         })
+    }
+}
+
+/// The binary, with SIGHUP as it is by default: whoever runs these tests may have started them with `nohup`, which the
+/// binary respects.
+fn program() -> Command {
+    let binary = env!("CARGO_BIN_EXE_ssmfwd");
+    if cfg!(target_os = "linux") {
+        let mut command = Command::new("env");
+        command.args(["--default-signal=HUP", binary]);
+        command
+    } else {
+        Command::new(binary)
     }
 }
 
