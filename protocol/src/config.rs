@@ -10,7 +10,7 @@ pub struct Config {
     /// 1,024 is what plugin and agent send (`StreamDataPayloadSize`, `config.go`). More is faster and
     /// was taken by agents, but the service's limit is unknown.
     pub payload_len: usize,
-    /// Payload bytes that may be unacknowledged before new data waits.
+    /// Bytes on the wire, headers included, that may be unacknowledged before new data waits.
     ///
     /// 1 MiB keeps 100 Mbit/s busy at 80 ms, and is a quarter of the agent's smux buffer, which it
     /// cannot overrun: the agent acknowledges only what it has passed on.
@@ -44,7 +44,7 @@ pub struct Config {
     pub keep_alive_interval: Duration,
     /// Undecodable messages in a row after which the session is given up.
     pub undecodable_limit: u32,
-    /// Streams the other end may have open, for the end that accepts them.
+    /// Streams that may be open in a session, whichever end opens them.
     pub stream_count: usize,
 }
 
