@@ -139,7 +139,12 @@ async fn serve(
     };
     let (stream, read) = (parts.io.into_inner(), parts.read_buf.to_vec());
     let config = websocket_config();
-    let socket = Socket::from_partially_read(stream, read, Role::Server, Some(config)).await;
+    // Only a socket that starts without bytes keeps its read buffer's length while messages it has
+    // read are still under way; the other kind falls back to reading header and payload one by one.
+    let socket = match read.is_empty() {
+        true => Socket::from_raw_socket(stream, Role::Server, Some(config)).await,
+        false => Socket::from_partially_read(stream, read, Role::Server, Some(config)).await,
+    };
     match fault {
         Some(GatewayFault::Garbage) => not_serving::send_garbage(socket, seed).await,
         Some(GatewayFault::Silent) => not_serving::stay_silent(socket).await,
