@@ -117,6 +117,22 @@ async fn an_old_agent_serves_waiting_connections_in_turn() {
     fixture.no_session_left().await;
 }
 
+/// Such an agent never reports that the other side is done, so a long hold would keep the next connection waiting.
+#[tokio::test]
+async fn an_old_agents_next_connection_does_not_wait_for_a_long_half_close() {
+    let fixture = Fixture::with_agent(ONE_AT_A_TIME).await;
+    let mut client = fixture.spawn(&["--half-close=3600", "7:0"]);
+    let local = client.connected().await;
+    let mut done_sending = connect(local).await;
+    done_sending.write_all(b"first").await.unwrap();
+    let mut echoed = [0; 5];
+    let reading = done_sending.read_exact(&mut echoed);
+    bounded("the echo", reading).await.unwrap();
+    done_sending.shutdown().await.unwrap();
+    assert_eq!(say(connect(local).await, "second").await, "second");
+    client.stop().await;
+}
+
 /// The first connection leaves with megabytes on the way; nothing of them may reach the second.
 #[tokio::test]
 async fn an_old_agent_keeps_an_abandoned_download_out_of_the_next_connection() {

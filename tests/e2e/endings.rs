@@ -1,23 +1,27 @@
 //! However the user ends it, and whenever: no session is left, and no cut transfer looks whole.
 
+use std::io;
+
 use futures_util::future::join_all;
 use rustix::process::Signal;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{
-    Client, Fixture, TARGET, bounded, connect, eventually, expect_reset, receive,
+    Client, Exit, Fixture, TARGET, bounded, connect, eventually, expect_reset, receive, serve,
 };
 
 const SIGNALS: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::HUP];
 
 /// Signals a client and expects a clean end without a session.
-async fn expect_clean_end(fixture: &Fixture, client: Client, signal: Signal) {
+async fn expect_clean_end(fixture: &Fixture, client: Client, signal: Signal) -> Exit {
     client.signal(signal);
     let exit = client.exit().await;
     assert_eq!(exit.code(), Some(0), "{signal:?}: {}", exit.stderr);
     assert_eq!(exit.stderr, "", "{signal:?}");
     assert!(!exit.stdout.contains("may go on"), "{}", exit.stdout);
     fixture.no_session_left().await;
+    exit
 }
 
 #[tokio::test]
@@ -44,10 +48,52 @@ async fn a_signal_ends_a_start_that_waits_for_the_api() {
         command.env("AWS_ENDPOINT_URL_SSM", endpoint);
         let client = Client::spawn(command);
         let _call = bounded("call of the API", api.accept()).await.unwrap();
-        expect_clean_end(&fixture, client, signal).await;
+        let exit = expect_clean_end(&fixture, client, signal).await;
+        assert!(exit.stdout.contains("may have begun"), "{}", exit.stdout);
     });
     // Each waits for an answer that may still come, so they wait together.
     join_all(ends).await;
+}
+
+#[tokio::test]
+async fn a_session_that_begins_after_the_signal_is_ended() {
+    let fixture = Fixture::new().await;
+    let answers = CancellationToken::new();
+    let endpoint = relay_holding_answers(fixture.lab.endpoint_url(), answers.clone()).await;
+    let mut command = fixture.command(&["--json", TARGET, "80:0"]);
+    command.env("AWS_ENDPOINT_URL_SSM", endpoint);
+    let client = Client::spawn(command);
+    let is_started = || fixture.lab.sessions().len() == 1;
+    eventually("start of a session", is_started).await;
+    client.signal(Signal::INT);
+    answers.cancel();
+    let exit = client.exit().await;
+    assert_eq!(exit.code(), Some(0), "{}", exit.stderr);
+    assert!(!exit.stdout.contains("may have begun"), "{}", exit.stdout);
+    fixture.no_session_left().await;
+}
+
+/// Relays connections to an HTTP service, whose answers it holds back until `answers` is cancelled. Returns its URL.
+async fn relay_holding_answers(service: String, answers: CancellationToken) -> String {
+    let service = service.trim_start_matches("http://").to_owned();
+    let port = serve(move |socket| {
+        let (service, answers) = (service.clone(), answers.clone());
+        async move {
+            let upstream = TcpStream::connect(service).await.unwrap();
+            let (mut from_service, mut to_service) = upstream.into_split();
+            let (mut from_client, mut to_client) = socket.into_split();
+            let answering = async {
+                answers.cancelled().await;
+                tokio::io::copy(&mut from_service, &mut to_client).await
+            };
+            // Either side may leave first.
+            let _: (io::Result<u64>, io::Result<u64>) = tokio::join!(
+                tokio::io::copy(&mut from_client, &mut to_service),
+                answering
+            );
+        }
+    });
+    format!("http://127.0.0.1:{}", port.await)
 }
 
 #[tokio::test]
