@@ -5,6 +5,7 @@ mod credentials;
 mod environment;
 mod error;
 mod identity;
+mod retry;
 pub mod session;
 mod sign;
 pub mod stream_url;

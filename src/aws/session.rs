@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use aws_sdk_ssm::config;
 use aws_sdk_ssm::error::ProvideErrorMetadata;
 use tracing::{debug, warn};
 
+use super::retry::OnlyIfAnswered;
 use super::{Aws, StreamUrl, TargetKind};
 use crate::failure::{Exit, Failure};
 
@@ -76,6 +78,8 @@ impl Aws {
             .document_name(&request.document)
             .set_parameters((!parameters.is_empty()).then(|| parameters.into_iter().collect()))
             .set_reason(request.reason.clone())
+            .customize()
+            .config_override(config::Builder::new().retry_classifier(OnlyIfAnswered))
             .send()
             .await;
         let output = match result {

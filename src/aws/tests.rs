@@ -13,6 +13,9 @@ use crate::failure::{Exit, Failure};
 /// Answers an operation with an HTTP status and a body.
 type Answer = fn(operation: &str) -> (u16, String);
 
+/// In place of a status: the connection is closed instead.
+const HANG_UP: u16 = 0;
+
 /// What was asked of the API: operation and input.
 type Calls = Arc<Mutex<Vec<(String, Value)>>>;
 
@@ -46,6 +49,9 @@ async fn serve(mut stream: TcpStream, answer: Answer, log: &Calls) -> std::io::R
     let (status, body) = answer(&operation);
     let input = serde_json::from_slice(&input).unwrap();
     log.lock().unwrap().push((operation, input));
+    if status == HANG_UP {
+        return Ok(());
+    }
     let head = format!(
         "HTTP/1.1 {status} Status\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
         body.len()
@@ -108,6 +114,23 @@ async fn a_session_is_started() {
         *calls.lock().unwrap(),
         [("startsession".to_owned(), expected)]
     );
+}
+
+/// It may have begun a session already.
+#[tokio::test]
+async fn a_start_whose_answer_is_lost_is_not_repeated() {
+    let (aws, calls) = api(|_| (HANG_UP, String::new())).await;
+    let failure = aws.start_session(&request()).await.unwrap_err();
+    assert!(failure.message.contains("ssm:StartSession"), "{failure}");
+    assert_eq!(calls.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_start_the_service_throttles_is_repeated() {
+    let (aws, calls) = api(|_| error("ThrottlingException", "Rate exceeded")).await;
+    let failure = aws.start_session(&request()).await.unwrap_err();
+    assert!(failure.message.contains("Rate exceeded"), "{failure}");
+    assert!(calls.lock().unwrap().len() > 1);
 }
 
 #[tokio::test]
