@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ssmfwd_protocol::agent::{Agent, Session};
+use ssmfwd_protocol::agent::{Agent, Session, SessionType};
 use ssmfwd_protocol::config::Config;
 use ssmfwd_protocol::message::{Message, PayloadType};
 use ssmfwd_protocol::{Channel, Endpoint, Transmit};
@@ -36,8 +36,10 @@ pub fn established() -> Ends {
     let session = Session {
         id: "session".to_owned(),
         agent_version: "3.3.987.0".parse().expect("a version"),
-        properties: BTreeMap::from([("type".to_owned(), "LocalPortForwarding".to_owned())]),
-        kms_key_id: None,
+        session_type: SessionType::Port {
+            properties: BTreeMap::from([("type".to_owned(), "LocalPortForwarding".to_owned())]),
+        },
+        encryption: None,
     };
     let mut ends = Ends {
         client: Channel::new(config, 1, now, Duration::ZERO),

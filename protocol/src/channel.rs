@@ -17,16 +17,18 @@ pub use timer::Timer;
 
 pub(crate) use timer::TimerTable;
 
+use crate::cipher::{self, Cipher, DataKey};
 use crate::config::Config;
 use crate::control::{Closing, OpenDataChannelInput};
 use crate::endpoint::{Endpoint, Transmit};
-use crate::error::{ProtocolError, Unsupported};
-use crate::handshake::{self, Agreed, HandshakeComplete};
+use crate::error::ProtocolError;
+use crate::handshake::{Agreed, Answer, EncryptionChallenge, HandshakeComplete};
 use crate::message::{Flag, Message, MessageType, PayloadType};
 use crate::port::Port;
 use crate::reliable::{Payload, Reliable, Side};
+use crate::session::SessionKind;
 use crate::smux::{KEEP_ALIVE_FRAME, Role};
-use crate::version::CLIENT_VERSION;
+use crate::version::{CLIENT_VERSION, Version};
 use phase::Phase;
 
 /// A data channel as the client sees it. See the crate's documentation for how to drive it.
@@ -48,6 +50,8 @@ pub struct Channel {
     barrier: Option<i64>,
     /// Number of the last DisconnectToPort flag, until it is acknowledged.
     disconnect: Option<i64>,
+    /// From the moment the data key is known.
+    cipher: Option<Cipher>,
     port: Option<Port>,
     timers: TimerTable,
     undecodable_count: u32,
@@ -57,7 +61,8 @@ pub struct Channel {
 impl Channel {
     /// Creates the state of a session that has just been started.
     ///
-    /// `seed` determines the message ids, `unix` is the wall clock at `now`, since the epoch.
+    /// `seed` determines the message ids and where nonces begin, neither of which is secret; `unix` is
+    /// the wall clock at `now`, since the epoch.
     pub fn new(config: Config, seed: u64, now: Instant, unix: Duration) -> Self {
         let mut reliable = Reliable::new(Side::Client, &config, seed, now, unix);
         Self {
@@ -71,6 +76,7 @@ impl Channel {
             is_flag_due: false,
             barrier: None,
             disconnect: None,
+            cipher: None,
             port: None,
             timers: TimerTable::default(),
             undecodable_count: 0,
@@ -95,16 +101,48 @@ impl Channel {
         self.reliable.on_connected();
         if self.phase == Phase::Opening && !self.timers.is_set(Timer::Handshake) {
             self.timers
-                .set(Timer::Handshake, now + self.config.handshake_timeout);
+                .set(Timer::Handshake, now, self.config.handshake_timeout);
         }
+    }
+
+    /// Answers [`Event::DataKeyNeeded`]: a key that serves no other session, or why there is none,
+    /// which ends the session and is told the agent. Does nothing if no key is needed any more.
+    pub fn handle_data_key(&mut self, now: Instant, key: Result<DataKey, String>) {
+        let (mut answer, agreed) = match std::mem::replace(&mut self.phase, Phase::Opening) {
+            Phase::Keying(answer, agreed) => (answer, agreed),
+            other => {
+                self.phase = other;
+                return;
+            }
+        };
+        match key {
+            Ok(key) => {
+                let first_nonce = self.reliable.first_nonce();
+                match Cipher::new(Side::Client, &key.plaintext, first_nonce) {
+                    Ok(cipher) => self.cipher = Some(cipher),
+                    Err(error) => return self.close(CloseReason::Protocol(error.into())),
+                }
+                answer.provide_key(key.ciphertext);
+                self.phase = Phase::Handshaking {
+                    agreed,
+                    is_proof_due: true,
+                };
+            }
+            Err(reason) => {
+                answer.refuse_key(&reason);
+                self.close_after(now, CloseReason::NoDataKey { reason });
+            }
+        }
+        self.push_json(PayloadType::HandshakeResponse, &answer.response);
     }
 
     /// Ends the session from this side, after what has been written to its streams. [`Event::Closed`]
     /// follows, at the latest after [`Config::close_timeout`].
+    ///
+    /// Shells and commands, like agents before 2.3.756.0, end by the service's TerminateSession alone:
+    /// there the channel closes at once, and the rest is up to the caller.
     pub fn terminate(&mut self, now: Instant) {
-        let honours_flag = self.phase.established().is_some_and(|agreed| {
-            agreed.multiplexed || agreed.agent_version.agent_honours_terminate_flag()
-        });
+        let honours_flag = self.phase.established().is_some_and(honours_terminate_flag);
         match self.phase {
             Phase::Closing(_) | Phase::Closed => {}
             _ if self.is_connected && honours_flag => {
@@ -142,7 +180,7 @@ impl Channel {
                 let output = body.map(|body| body.output).unwrap_or_default();
                 match std::mem::replace(&mut self.phase, Phase::Opening) {
                     Phase::Closing(reason) => self.close(reason),
-                    _ => self.close(CloseReason::Peer { output }),
+                    _ => self.close_by_peer(output),
                 }
             }
             // The service's flow signals are hints at best: acting on them has cost others data.
@@ -152,26 +190,54 @@ impl Channel {
     }
 
     fn on_payload(&mut self, now: Instant, payload: Payload) -> Result<(), ProtocolError> {
-        match (payload.kind, &self.phase) {
+        let Payload { kind, mut bytes } = payload;
+        if let Some(cipher) = self.cipher.as_ref().filter(|_| kind.is_sealed()) {
+            bytes = cipher.open(&bytes)?;
+        }
+        match (kind, &self.phase) {
             (PayloadType::HandshakeRequest, Phase::Opening) => {
-                self.on_handshake_request(now, &payload.bytes)?;
+                self.on_handshake_request(now, &bytes)?;
             }
-            (PayloadType::HandshakeComplete, Phase::Handshaking(agreed)) => {
-                let agreed = *agreed;
-                self.on_handshake_complete(now, agreed, &payload.bytes)?;
-            }
-            (PayloadType::Output, Phase::Opening) => {
-                // Only shells start without a handshake.
-                let shell = Unsupported::SessionType("Standard_Stream".to_owned());
-                self.close(CloseReason::Unsupported(shell));
-            }
-            (PayloadType::Output, _) => {
-                if let Some(port) = &mut self.port {
-                    port.handle_output(payload.bytes)?;
+            (
+                PayloadType::EncryptionChallengeRequest,
+                Phase::Handshaking {
+                    agreed,
+                    is_proof_due,
+                },
+            ) => {
+                if *is_proof_due {
+                    let agreed = *agreed;
+                    self.on_challenge(agreed, &bytes)?;
                 }
             }
+            (
+                PayloadType::HandshakeComplete,
+                Phase::Handshaking {
+                    agreed,
+                    is_proof_due,
+                },
+            ) => {
+                if *is_proof_due {
+                    return Err(ProtocolError::NoProof);
+                }
+                let agreed = *agreed;
+                self.on_handshake_complete(now, agreed, &bytes)?;
+            }
+            (PayloadType::Output, Phase::Opening) => {
+                // Only a shell that is not encrypted begins without a handshake.
+                let agreed = Agreed {
+                    agent_version: None,
+                    kind: SessionKind::Shell,
+                };
+                self.establish(agreed, String::new());
+                self.run(agreed);
+                self.on_stream_payload(kind, bytes)?;
+            }
+            (PayloadType::Output | PayloadType::StandardError | PayloadType::ExitCode, _) => {
+                self.on_stream_payload(kind, bytes)?;
+            }
             (PayloadType::Flag, _) => {
-                if let (Some(port), Some(flag)) = (&mut self.port, Flag::decode(&payload.bytes)) {
+                if let (Some(port), Some(flag)) = (&mut self.port, Flag::decode(&bytes)) {
                     port.handle_flag(flag);
                 }
             }
@@ -180,22 +246,56 @@ impl Channel {
         Ok(())
     }
 
+    fn on_stream_payload(&mut self, kind: PayloadType, bytes: Bytes) -> Result<(), ProtocolError> {
+        if let Some(port) = &mut self.port {
+            port.handle_payload(kind, bytes)?;
+        }
+        Ok(())
+    }
+
     fn on_handshake_request(&mut self, now: Instant, payload: &[u8]) -> Result<(), ProtocolError> {
-        let (response, agreed) = handshake::answer(payload)?;
-        let response = serde_json::to_vec(&response).unwrap_or_default().into();
-        match agreed {
-            Ok(agreed) => {
-                self.control
-                    .push_back((PayloadType::HandshakeResponse, response));
-                self.phase = Phase::Handshaking(agreed);
-            }
-            Err(refusal) => {
-                let reason = CloseReason::Unsupported(refusal);
+        let answer = Answer::to(payload)?;
+        match (&answer.agreed, &answer.key_request) {
+            (Err(refusal), _) => {
+                let reason = CloseReason::Unsupported(refusal.clone());
                 self.close_after(now, reason);
-                self.control
-                    .push_back((PayloadType::HandshakeResponse, response));
+                self.push_json(PayloadType::HandshakeResponse, &answer.response);
+            }
+            (Ok(agreed), None) => {
+                self.phase = Phase::Handshaking {
+                    agreed: *agreed,
+                    is_proof_due: false,
+                };
+                self.push_json(PayloadType::HandshakeResponse, &answer.response);
+            }
+            (Ok(agreed), Some(request)) => {
+                self.events.push_back(Event::DataKeyNeeded {
+                    key_id: request.key_id.clone(),
+                    challenge: request.challenge.clone(),
+                });
+                let agreed = *agreed;
+                self.phase = Phase::Keying(Box::new(answer), agreed);
             }
         }
+        Ok(())
+    }
+
+    /// Answers the agent's challenge, once: it is sealed with the agent's half of the data key, and goes
+    /// back sealed with the client's. That proves to either end that the other has the key.
+    fn on_challenge(&mut self, agreed: Agreed, payload: &[u8]) -> Result<(), ProtocolError> {
+        let request: EncryptionChallenge = serde_json::from_slice(payload)
+            .map_err(|_| ProtocolError::Handshake("EncryptionChallengeRequest"))?;
+        let cipher = self.cipher.as_mut().ok_or(ProtocolError::NoProof)?;
+        let plain = cipher
+            .open(&request.challenge)
+            .map_err(ProtocolError::Proof)?;
+        let challenge = cipher.seal(&plain)?.to_vec();
+        self.phase = Phase::Handshaking {
+            agreed,
+            is_proof_due: false,
+        };
+        let response = EncryptionChallenge { challenge };
+        self.push_json(PayloadType::EncryptionChallengeResponse, &response);
         Ok(())
     }
 
@@ -207,26 +307,43 @@ impl Channel {
     ) -> Result<(), ProtocolError> {
         let complete: HandshakeComplete = serde_json::from_slice(payload)
             .map_err(|_| ProtocolError::Handshake("HandshakeComplete"))?;
-        self.port = Some(Port::new(Role::Client, agreed.multiplexed, &self.config));
+        self.establish(agreed, complete.customer_message);
         self.phase = Phase::Settling(agreed);
         self.barrier = None;
-        if agreed.multiplexed {
-            let frame = Bytes::from_static(&KEEP_ALIVE_FRAME);
-            self.control.push_back((PayloadType::Output, frame));
-        } else {
-            self.timers
-                .set(Timer::Settle, now + self.config.settle_delay);
+        match agreed.kind {
+            SessionKind::Port {
+                is_multiplexed: true,
+            } => {
+                let frame = Bytes::from_static(&KEEP_ALIVE_FRAME);
+                self.control.push_back((PayloadType::Output, frame));
+                let expects_keep_alive = |version: Version| version.agent_expects_keep_alive();
+                if agreed.agent_version.is_some_and(expects_keep_alive) {
+                    self.timers
+                        .set(Timer::KeepAlive, now, self.config.keep_alive_interval);
+                }
+            }
+            SessionKind::Port {
+                is_multiplexed: false,
+            } => {
+                self.timers
+                    .set(Timer::Settle, now, self.config.settle_delay);
+            }
+            // The port of a shell sends it again: the agent may drop this one.
+            SessionKind::Shell | SessionKind::Command => {
+                let size = self.config.terminal_size.encode().into();
+                self.control.push_back((PayloadType::Size, size));
+            }
         }
-        if agreed.multiplexed && agreed.agent_version.agent_expects_keep_alive() {
-            self.timers
-                .set(Timer::KeepAlive, now + self.config.keep_alive_interval);
-        }
+        Ok(())
+    }
+
+    fn establish(&mut self, agreed: Agreed, customer_message: String) {
+        self.port = Some(Port::new(Role::Client, agreed.kind, &self.config));
         self.events.push_back(Event::Established(Established {
             agent_version: agreed.agent_version,
-            is_multiplexed: agreed.multiplexed,
-            customer_message: complete.customer_message,
+            kind: agreed.kind,
+            customer_message,
         }));
-        Ok(())
     }
 
     fn on_acked(&mut self) {
@@ -246,7 +363,7 @@ impl Channel {
             return;
         }
         match &self.phase {
-            Phase::Settling(agreed) if agreed.multiplexed => self.run(*agreed),
+            Phase::Settling(agreed) => self.run(*agreed),
             Phase::Closing(reason) => {
                 let reason = reason.clone();
                 self.close(reason);
@@ -270,7 +387,7 @@ impl Channel {
                     port.keep_alive();
                 }
                 self.timers
-                    .set(Timer::KeepAlive, now + self.config.keep_alive_interval);
+                    .set(Timer::KeepAlive, now, self.config.keep_alive_interval);
             }
             (Timer::Close, Phase::Closing(reason)) => {
                 let reason = reason.clone();
@@ -291,7 +408,16 @@ impl Channel {
         self.phase = Phase::Closing(reason);
         self.timers = TimerTable::default();
         self.timers
-            .set(Timer::Close, now + self.config.close_timeout);
+            .set(Timer::Close, now, self.config.close_timeout);
+    }
+
+    /// Ends the streams of a shell or command cleanly only if nothing of them is missing.
+    fn close_by_peer(&mut self, output: String) {
+        let is_whole = output.is_empty() && !self.reliable.has_gap();
+        if let Some(port) = self.port.as_mut().filter(|_| is_whole) {
+            port.on_end();
+        }
+        self.close(CloseReason::Peer { output });
     }
 
     fn close(&mut self, reason: CloseReason) {
@@ -300,8 +426,24 @@ impl Channel {
         self.events.push_back(Event::Closed(reason));
     }
 
+    fn push_json(&mut self, kind: PayloadType, body: &impl serde::Serialize) {
+        match serde_json::to_vec(body) {
+            Ok(body) => self.control.push_back((kind, body.into())),
+            Err(error) => tracing::error!(%error, "a handshake body has no JSON form"),
+        }
+    }
+
     fn poll_control(&mut self, now: Instant) -> Option<Bytes> {
-        let (kind, payload) = self.control.pop_front()?;
+        let (kind, mut payload) = self.control.pop_front()?;
+        if let Some(cipher) = self.cipher.as_mut().filter(|_| kind.is_sealed()) {
+            match cipher.seal(&payload) {
+                Ok(sealed) => payload = sealed,
+                Err(error) => {
+                    self.close(CloseReason::Protocol(error.into()));
+                    return None;
+                }
+            }
+        }
         if self.control.is_empty() {
             self.barrier = Some(self.reliable.next_sequence());
         }
@@ -327,14 +469,29 @@ impl Channel {
         }
         let port = self.port.as_mut().filter(|port| port.has_transmit())?;
         let sequence = self.reliable.next_sequence();
-        let disconnect = &mut self.disconnect;
-        self.reliable.poll_new(now, |frame, max_len| {
-            let kind = port.poll_transmit(frame.payload(), max_len)?;
-            if kind == PayloadType::Flag {
-                *disconnect = Some(sequence);
-            }
-            Some(kind)
-        })
+        let mut sent = None;
+        let wire = self.reliable.poll_new(now, |frame, max_len| {
+            let kind = cipher::transmit(port, self.cipher.as_mut(), frame, max_len);
+            sent = Some(kind);
+            kind.ok()?
+        });
+        match sent {
+            Some(Err(error)) => self.close(CloseReason::Protocol(error.into())),
+            Some(Ok(Some(PayloadType::Flag))) => self.disconnect = Some(sequence),
+            _ => {}
+        }
+        wire
+    }
+}
+
+/// Returns whether the agent ends this session on a TerminateSession flag.
+fn honours_terminate_flag(agreed: Agreed) -> bool {
+    let is_new = |version: Version| version.agent_honours_terminate_flag();
+    match agreed.kind {
+        SessionKind::Port { is_multiplexed } => {
+            is_multiplexed || agreed.agent_version.is_some_and(is_new)
+        }
+        SessionKind::Shell | SessionKind::Command => false,
     }
 }
 

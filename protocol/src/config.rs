@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::session::Size;
+
 /// Settings of one data channel, the same type for both ends.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -29,9 +31,11 @@ pub struct Config {
     pub reorder_len: usize,
     /// Retransmission timing.
     pub retransmission: Retransmission,
-    /// Time from the first connect to the end of the handshake.
+    /// Time from the first connect to the end of the handshake, or to the first output where there is
+    /// none. [`Duration::MAX`] waits for ever.
     ///
     /// The agent gives up 15 s after it connects, and takes some seconds at most to start its worker.
+    /// An interactive command that says nothing for longer cannot be told from a silent agent.
     pub handshake_timeout: Duration,
     /// How long data waits after the handshake of a session without multiplexing.
     ///
@@ -46,6 +50,10 @@ pub struct Config {
     pub undecodable_limit: u32,
     /// Streams that may be open in a session, whichever end opens them.
     pub stream_count: usize,
+    /// The size a terminal begins with, until [`crate::port::Port::resize`].
+    ///
+    /// 300 × 100 is what the official client gives where it has no terminal (`shellsession.go`).
+    pub terminal_size: Size,
 }
 
 impl Default for Config {
@@ -64,6 +72,10 @@ impl Default for Config {
             keep_alive_interval: Duration::from_secs(10),
             undecodable_limit: 16,
             stream_count: 16_384,
+            terminal_size: Size {
+                cols: 300,
+                rows: 100,
+            },
         }
     }
 }

@@ -64,6 +64,24 @@ pub enum MuxError {
     TooManyStreams(usize),
 }
 
+/// A payload that cannot be sealed or opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CipherError {
+    /// There is no room for nonce and tag in it.
+    #[error("{len} bytes are too few for a nonce and a tag")]
+    Truncated {
+        /// Its length, bytes.
+        len: usize,
+    },
+    /// It was sealed with another key, or altered on its way.
+    #[error("it was sealed with another key or altered on its way")]
+    Forged,
+    /// The cipher does not take it.
+    #[error("the cipher refuses to seal it")]
+    Unsealable,
+}
+
 /// What the peer did that is understood and not allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -82,17 +100,23 @@ pub enum ProtocolError {
     /// The multiplexer's byte stream is broken.
     #[error(transparent)]
     Mux(#[from] MuxError),
+    /// A message of an encrypted session is not what its sender sealed.
+    #[error("a message of the encrypted session cannot be trusted: {0}")]
+    Cipher(#[from] CipherError),
+    /// The agent could not seal its challenge with the session's data key.
+    #[error("the agent's proof that it has the data key is wrong: {0}")]
+    Proof(CipherError),
+    /// The agent ended the handshake of an encrypted session without its challenge.
+    #[error("the agent did not prove that it has the data key")]
+    NoProof,
 }
 
 /// What the peer asked for that is legal and not supported here.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Unsupported {
-    /// The session is to be encrypted with KMS.
-    #[error("the session asks for KMS encryption, which is not supported")]
-    Encryption,
-    /// The document starts another kind of session.
-    #[error("the document starts a session of type {0:?}, not port forwarding")]
+    /// The document starts a kind of session nobody has documented.
+    #[error("the document starts a session of the unknown type {0:?}")]
     SessionType(String),
     /// The agent asks for something nobody has documented.
     #[error("the agent asks for the unknown action {0:?}")]

@@ -16,8 +16,9 @@
 //! |---|---|
 //! | [`message`] | the 120-byte header |
 //! | `reliable` | sequence, acknowledgement, retransmission |
-//! | `handshake` | session type, version gates |
-//! | [`port`] | streams: smux, or one at a time with old agents |
+//! | `handshake` | session type, version gates, data key |
+//! | [`cipher`] | encryption under the data key, where the agent demands it |
+//! | [`port`] | streams: smux, one at a time with old agents, or the two of a shell or command |
 //! | `smux` | many streams over one byte stream |
 //! | [`channel`] | dispatch between them, and the order of a session |
 //!
@@ -27,6 +28,7 @@
 
 pub mod agent;
 pub mod channel;
+pub mod cipher;
 pub mod config;
 pub mod control;
 mod endpoint;
@@ -35,11 +37,14 @@ mod handshake;
 pub mod message;
 pub mod port;
 mod reliable;
+pub mod session;
 mod smux;
 #[cfg(test)]
 mod testing;
 pub mod version;
 
 pub use channel::Channel;
+pub use cipher::DataKey;
 pub use endpoint::{Endpoint, Transmit};
+pub use session::{SessionKind, Signal, Size};
 pub use smux::StreamId;

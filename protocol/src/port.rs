@@ -1,27 +1,32 @@
-//! The streams of a port session, however the agent carries them.
+//! The streams of a session, however the agent carries them.
 
 mod basic;
+mod console;
 
 use bytes::{Bytes, BytesMut};
 
 use crate::config::Config;
 use crate::error::{MuxError, OpenError};
 use crate::message::{Flag, PayloadType};
+use crate::session::{SessionKind, Size};
 use crate::smux::{Limits, Mux, Role, StreamId};
 
 use basic::Basic;
+use console::Console;
 
 /// What happened to a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StreamEvent {
-    /// The peer opened it (agent's end only).
+    /// The peer opened it (agent's end only); or, at either end, it is one of the two that a shell or
+    /// command has from the start, [`StreamId::OUTPUT`] and [`StreamId::ERROR`].
     Opened(StreamId),
     /// Data waits where none did before: read until nothing is left.
     Readable(StreamId),
     /// There is room again after a short write.
     Writable(StreamId),
-    /// The peer has closed it: what waits to be read is the last.
+    /// The peer has closed it: what waits to be read is the last. Of a shell or command, the session
+    /// was closed without an explanation, and nothing of it is missing.
     Finished(StreamId),
     /// The peer has closed it before everything written to it was sent; what waits to be read is the
     /// last.
@@ -32,7 +37,8 @@ pub enum StreamEvent {
     Available,
 }
 
-/// Streams over the session's payloads: multiplexed, or one at a time with an old agent.
+/// Streams over the session's payloads: multiplexed, one at a time with an old agent, or the two of a
+/// shell or command.
 #[derive(Debug)]
 pub struct Port(Carrier);
 
@@ -40,25 +46,56 @@ pub struct Port(Carrier);
 enum Carrier {
     Mux(Mux),
     Basic(Basic),
+    Console(Console),
 }
 
 impl Port {
-    pub(crate) fn new(role: Role, is_multiplexed: bool, config: &Config) -> Self {
+    pub(crate) fn new(role: Role, kind: SessionKind, config: &Config) -> Self {
         let limits = Limits {
             stream_send_len: config.stream_send_len,
             receive_len: config.receive_buffer_len,
             stream_count: config.stream_count,
         };
-        Self(if is_multiplexed {
-            Carrier::Mux(Mux::new(role, limits))
-        } else {
-            Carrier::Basic(Basic::new(role, limits))
+        Self(match kind {
+            SessionKind::Port {
+                is_multiplexed: true,
+            } => Carrier::Mux(Mux::new(role, limits)),
+            SessionKind::Port {
+                is_multiplexed: false,
+            } => Carrier::Basic(Basic::new(role, limits)),
+            SessionKind::Shell | SessionKind::Command => {
+                let is_terminal = kind == SessionKind::Shell;
+                Carrier::Console(Console::new(
+                    role,
+                    is_terminal,
+                    config.terminal_size,
+                    limits,
+                ))
+            }
         })
     }
 
-    /// Returns whether several streams can be open at a time.
+    /// Returns whether several streams can be opened at a time.
     pub fn is_multiplexed(&self) -> bool {
         matches!(self.0, Carrier::Mux(_))
+    }
+
+    /// Tells the agent the terminal's size, ahead of data; of several, the latest that is not sent yet.
+    ///
+    /// Only the client of a shell or command has a terminal: elsewhere it does nothing.
+    pub fn resize(&mut self, size: Size) {
+        if let Carrier::Console(console) = &mut self.0 {
+            console.resize(size);
+        }
+    }
+
+    /// The exit code of a command, once the agent has reported it; agents before 3.1.1511.0 do not, and
+    /// later ones only where the document asks for separate outputs. -1 stands for a signal.
+    pub fn exit_code(&self) -> Option<i32> {
+        match &self.0 {
+            Carrier::Console(console) => console.exit_code(),
+            Carrier::Mux(_) | Carrier::Basic(_) => None,
+        }
     }
 
     /// Opens a stream, usable at once.
@@ -66,11 +103,13 @@ impl Port {
     /// # Errors
     ///
     /// [`OpenError::Busy`] if the agent carries one connection at a time and has one;
-    /// [`StreamEvent::Available`] follows.
+    /// [`StreamEvent::Available`] follows. [`OpenError::Exhausted`] of a shell or command, which has
+    /// its two streams from the start.
     pub fn open(&mut self) -> Result<StreamId, OpenError> {
         match &mut self.0 {
             Carrier::Mux(mux) => mux.open(),
             Carrier::Basic(basic) => basic.open(),
+            Carrier::Console(_) => Err(OpenError::Exhausted),
         }
     }
 
@@ -82,6 +121,7 @@ impl Port {
         match &mut self.0 {
             Carrier::Mux(mux) => mux.write(id, data),
             Carrier::Basic(basic) => basic.write(id, data),
+            Carrier::Console(console) => console.write(id, data),
         }
     }
 
@@ -92,14 +132,16 @@ impl Port {
         match &mut self.0 {
             Carrier::Mux(mux) => mux.read(id),
             Carrier::Basic(basic) => basic.read(id),
+            Carrier::Console(console) => console.read(id),
         }
     }
 
-    /// Closes the stream, both ways, once what was written is sent.
+    /// Closes the stream, both ways, once what was written is sent. Of a shell or command, nobody is told.
     pub fn finish(&mut self, id: StreamId) {
         match &mut self.0 {
             Carrier::Mux(mux) => mux.finish(id),
             Carrier::Basic(basic) => basic.finish(id),
+            Carrier::Console(console) => console.finish(id),
         }
     }
 
@@ -108,6 +150,7 @@ impl Port {
         match &mut self.0 {
             Carrier::Mux(mux) => mux.abort(id),
             Carrier::Basic(basic) => basic.abort(id),
+            Carrier::Console(console) => console.abort(id),
         }
     }
 
@@ -116,6 +159,7 @@ impl Port {
         match &mut self.0 {
             Carrier::Mux(mux) => mux.poll_event(),
             Carrier::Basic(basic) => basic.poll_event(),
+            Carrier::Console(console) => console.poll_event(),
         }
     }
 
@@ -124,16 +168,36 @@ impl Port {
         match &self.0 {
             Carrier::Mux(mux) => mux.stream_count(),
             Carrier::Basic(basic) => basic.stream_count(),
+            Carrier::Console(console) => console.stream_count(),
         }
     }
 
-    pub(crate) fn handle_output(&mut self, bytes: Bytes) -> Result<(), MuxError> {
-        match &mut self.0 {
-            Carrier::Mux(mux) => mux.handle_bytes(bytes),
-            Carrier::Basic(basic) => {
-                basic.handle_output(&bytes);
-                Ok(())
-            }
+    /// Takes a payload of the stream data kind; one that does not belong to the session is passed over.
+    pub(crate) fn handle_payload(
+        &mut self,
+        kind: PayloadType,
+        bytes: Bytes,
+    ) -> Result<(), MuxError> {
+        match (&mut self.0, kind) {
+            (Carrier::Mux(mux), PayloadType::Output) => return mux.handle_bytes(bytes),
+            (Carrier::Basic(basic), PayloadType::Output) => basic.handle_output(&bytes),
+            (Carrier::Console(console), kind) => console.handle_payload(kind, &bytes),
+            (_, kind) => tracing::debug!(?kind, "payload passed over"),
+        }
+        Ok(())
+    }
+
+    /// The session was closed in good order, with nothing of it missing (client's end).
+    pub(crate) fn on_end(&mut self) {
+        if let Carrier::Console(console) = &mut self.0 {
+            console.on_end();
+        }
+    }
+
+    /// Has a command's exit code sent after its output (agent's end).
+    pub(crate) fn exit(&mut self, code: i32) {
+        if let Carrier::Console(console) = &mut self.0 {
+            console.exit(code);
         }
     }
 
@@ -163,6 +227,7 @@ impl Port {
                 (mux.poll_transmit(out, max_len) > 0).then_some(PayloadType::Output)
             }
             Carrier::Basic(basic) => basic.poll_transmit(out, max_len),
+            Carrier::Console(console) => console.poll_transmit(out, max_len),
         }
     }
 
@@ -171,6 +236,7 @@ impl Port {
         match &self.0 {
             Carrier::Mux(mux) => mux.has_transmit(),
             Carrier::Basic(basic) => basic.has_transmit(),
+            Carrier::Console(console) => console.has_transmit(),
         }
     }
 
@@ -186,6 +252,7 @@ impl Port {
         match &self.0 {
             Carrier::Mux(mux) => mux.buffered_len(),
             Carrier::Basic(basic) => basic.buffered_len(),
+            Carrier::Console(console) => console.buffered_len(),
         }
     }
 
@@ -193,6 +260,7 @@ impl Port {
         match &self.0 {
             Carrier::Mux(mux) => mux.is_receive_blocked(),
             Carrier::Basic(basic) => basic.is_receive_blocked(),
+            Carrier::Console(console) => console.is_receive_blocked(),
         }
     }
 }

@@ -281,6 +281,18 @@ impl Reliable {
         self.send.unacked_len() + self.recv.buffered_len()
     }
 
+    /// Returns whether a message is missing before one that has arrived.
+    pub(crate) fn has_gap(&self) -> bool {
+        self.recv.has_gap()
+    }
+
+    /// Bytes to count nonces from.
+    pub(crate) fn first_nonce(&mut self) -> [u8; 12] {
+        let mut nonce = [0; 12];
+        self.stamp.ids.fill(&mut nonce);
+        nonce
+    }
+
     /// A fresh id, such as the one of a connect request.
     pub(crate) fn next_id(&mut self) -> Uuid {
         self.stamp.id()

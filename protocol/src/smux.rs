@@ -25,6 +25,14 @@ const MAX_FRAME_LEN: usize = 32_768;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(pub(crate) u32);
 
+impl StreamId {
+    /// Of a shell or a command: its output one way, keystrokes and signals the other.
+    pub const OUTPUT: Self = Self(1);
+    /// Of a shell or a command: what the agent reports apart from the output, such as a command's
+    /// standard error.
+    pub const ERROR: Self = Self(2);
+}
+
 impl From<StreamId> for u32 {
     fn from(id: StreamId) -> Self {
         id.0

@@ -34,6 +34,11 @@ impl Version {
         self <= Self([3, 1, 1511, 0])
     }
 
+    /// Returns whether a client of this version tells a command's standard error from its output.
+    pub fn client_separates_outputs(self) -> bool {
+        self > Self([1, 2, 295, 0])
+    }
+
     /// Returns whether a client of this version multiplexes connections with smux.
     pub fn client_multiplexes(self) -> bool {
         self >= Self([1, 1, 70, 0])
@@ -88,6 +93,8 @@ mod tests {
         assert!(version("2.3.756.0").agent_honours_terminate_flag());
         assert!(version("3.1.1511.0").agent_expects_keep_alive());
         assert!(!version("3.1.1511.1").agent_expects_keep_alive());
+        assert!(!version("1.2.295").client_separates_outputs());
+        assert!(version("1.2.312.0").client_separates_outputs());
         assert!(version("1.1.70").client_multiplexes());
         assert!(!version("1.1.69.9").client_multiplexes());
     }

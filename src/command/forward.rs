@@ -109,12 +109,7 @@ async fn start(
             payload_len: settings.payload_len,
             ..Config::default()
         };
-        starting.spawn(async move {
-            (
-                index,
-                Session::start(aws, request, config, &abandoned).await,
-            )
-        });
+        starting.spawn(async move { (index, start_port(aws, request, config, &abandoned).await) });
     }
     let mut sessions = Vec::with_capacity(settings.forwards.len());
     let mut first_error = None;
@@ -149,6 +144,27 @@ async fn start(
     }
     sessions.sort_by_key(|(index, _)| *index);
     Ok(sessions.into_iter().map(|(_, session)| session).collect())
+}
+
+/// Starts a session, and ends it again if its document is not one for connections.
+async fn start_port(
+    aws: Arc<Aws>,
+    request: StartSession,
+    config: Config,
+    abandoned: &CancellationToken,
+) -> Result<Session, StartError> {
+    let session = Session::start(aws, request, config, abandoned).await?;
+    if session.established().kind.is_port() {
+        return Ok(session);
+    }
+    if let Err(failure) = session.close().await {
+        tracing::warn!(%failure, "the session was not ended");
+    }
+    let message = "the document starts a shell or a command, not port forwarding";
+    let failure = Failure::new(Exit::Failure, message);
+    Err(StartError::Failed(
+        failure.with_hint("choose a document whose sessionType is Port"),
+    ))
 }
 
 /// Ends sessions, all at once.
@@ -192,7 +208,11 @@ async fn serve(
         printer.event(&Event::Connected {
             mapping: Mapping::new(&settings.target, &forward.spec, listener.address()),
             session_id: session.id().to_owned(),
-            agent_version: session.established().agent_version.to_string(),
+            agent_version: session
+                .established()
+                .agent_version
+                .map(|version| version.to_string())
+                .unwrap_or_default(),
         });
         let message = &session.established().customer_message;
         if !message.is_empty() {
@@ -204,7 +224,7 @@ async fn serve(
             forward: forward.spec.clone(),
             target: settings.target.clone(),
             opener: session.opener(),
-            is_multiplexed: session.established().is_multiplexed,
+            is_multiplexed: session.established().kind.is_multiplexed(),
         };
         connections.accept_from(listener, forwarding);
     }

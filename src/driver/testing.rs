@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use ssmfwd_protocol::Channel;
-use ssmfwd_protocol::agent::{Agent, AgentEvent, Session};
+use ssmfwd_protocol::agent::{Agent, AgentEvent, Session, SessionType};
 use ssmfwd_protocol::channel::{CloseReason, Event};
 use ssmfwd_protocol::config::Config;
 use tokio::io::DuplexStream;
@@ -42,8 +42,10 @@ pub(crate) fn agent(version: &str) -> Shared<Agent> {
     let session = Session {
         id: "s-1".to_owned(),
         agent_version: version.parse().unwrap(),
-        properties: BTreeMap::from([("type".to_owned(), "LocalPortForwarding".to_owned())]),
-        kms_key_id: None,
+        session_type: SessionType::Port {
+            properties: BTreeMap::from([("type".to_owned(), "LocalPortForwarding".to_owned())]),
+        },
+        encryption: None,
     };
     let now = Instant::now().into_std();
     let mut agent = Agent::new(session, 2, now, UNIX);

@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use ssmfwd_protocol::Endpoint;
-use ssmfwd_protocol::agent::{Agent, AgentEvent, Session};
+use ssmfwd_protocol::agent::{Agent, AgentEvent, Session, SessionType};
 use ssmfwd_protocol::version::Version;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -47,8 +47,10 @@ pub(super) async fn run(assignment: Assignment, link: AgentEnd) -> String {
     let session = Session {
         id: assignment.session_id,
         agent_version: assignment.agent_version,
-        properties: assignment.properties.clone(),
-        kms_key_id: None,
+        session_type: SessionType::Port {
+            properties: assignment.properties.clone(),
+        },
+        encryption: None,
     };
     let unix = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -63,7 +65,7 @@ pub(super) async fn run(assignment: Assignment, link: AgentEnd) -> String {
             started.notify_one();
             ControlFlow::Continue(())
         }
-        AgentEvent::Terminated => ControlFlow::Break(String::new()),
+        AgentEvent::Terminated | AgentEvent::Exited => ControlFlow::Break(String::new()),
         AgentEvent::Failed(output) => ControlFlow::Break(output),
         _ => ControlFlow::Continue(()),
     });

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ssmfwd_protocol::agent::{Agent, Session};
+use ssmfwd_protocol::agent::{Agent, Session, SessionType};
 use ssmfwd_protocol::channel::Event;
 use ssmfwd_protocol::config::Config;
 use ssmfwd_protocol::port::StreamEvent;
@@ -36,8 +36,10 @@ impl Ends {
         let session = Session {
             id: "session".to_owned(),
             agent_version: "3.3.987.0".parse().unwrap(),
-            properties: BTreeMap::from([("type".to_owned(), "LocalPortForwarding".to_owned())]),
-            kms_key_id: None,
+            session_type: SessionType::Port {
+                properties: BTreeMap::from([("type".to_owned(), "LocalPortForwarding".to_owned())]),
+            },
+            encryption: None,
         };
         let mut ends = Self {
             client: Channel::new(config, 1, now, Duration::ZERO),

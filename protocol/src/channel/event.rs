@@ -1,13 +1,23 @@
 //! What a channel tells its driver.
 
 use crate::error::{ProtocolError, Unsupported};
+use crate::session::SessionKind;
 use crate::version::Version;
 
 /// Something the driver must know of. What happens to streams comes from [`crate::port::Port`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// The handshake is done: streams can be opened.
+    /// The agent demands encryption: the answer is [`crate::Channel::handle_data_key`], within the
+    /// fifteen seconds the agent waits.
+    DataKeyNeeded {
+        /// The key of KMS, an id, ARN or alias, under which the data key is to be generated.
+        key_id: String,
+        /// To be put, as `aws:ssm:RandomChallenge`, into the encryption context of the data key, beside
+        /// `aws:ssm:SessionId` and `aws:ssm:TargetId`.
+        challenge: Option<String>,
+    },
+    /// The session has begun: its streams are there, or can be opened.
     Established(Established),
     /// The channel has ended; nothing follows.
     Closed(CloseReason),
@@ -16,10 +26,10 @@ pub enum Event {
 /// What the handshake brought.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Established {
-    /// The agent's version.
-    pub agent_version: Version,
-    /// Whether several connections can be open at a time.
-    pub is_multiplexed: bool,
+    /// The agent's version. Shells that are not encrypted begin without a handshake, which alone tells.
+    pub agent_version: Option<Version>,
+    /// What the session is for.
+    pub kind: SessionKind,
     /// The account's message to its users; often empty.
     pub customer_message: String,
 }
@@ -48,4 +58,9 @@ pub enum CloseReason {
     Protocol(ProtocolError),
     /// This end, because the session is of a kind it does not support.
     Unsupported(Unsupported),
+    /// This end, because it was given no data key for a session that has to be encrypted.
+    NoDataKey {
+        /// Why, as [`crate::Channel::handle_data_key`] was told.
+        reason: String,
+    },
 }

@@ -1,24 +1,31 @@
 //! The life of a channel, apart from whether a socket carries it at the moment.
 
 use super::event::CloseReason;
-use crate::handshake::Agreed;
+use crate::handshake::{Agreed, Answer};
 
 /// ```text
-///           HandshakeRequest           HandshakeComplete           barrier
-/// Opening ──────────────────▶ Handshaking ─────────────▶ Settling ────────▶ Running
-///    │                            │                          │                 │
-///    │  unsupported               │         terminate()      │                 │
-///    ├───────────▶ Closing ◀──────┼──────────────────────────┴─────────────────┤
-///    │                │ acknowledged, disconnected, deadline                   │
-///    ▼                ▼                                                        ▼
-///  Closed ◀───────────┴──────────── channel_closed, protocol error ────────────┘
+///             KMSEncryption            data key
+///           ┌───────────────▶ Keying ───────────┐
+///           │ HandshakeRequest                  ▼   HandshakeComplete          barrier
+/// Opening ──┼────────────────────────────▶ Handshaking ──────────▶ Settling ──────────▶ Running
+///           │ Output                                                                      ▲
+///           └─────────────────────────────────────────────────────────────────────────────┘
+///
+/// any ──▶ Closing   refusal, terminate(), with a last message to be acknowledged
+/// any ──▶ Closed    channel_closed, protocol error, deadline; from Closing also disconnected
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Waiting for the agent's request.
     Opening,
+    /// Waiting for the data key that belongs into the answer.
+    Keying(Box<Answer>, Agreed),
     /// The response is under way.
-    Handshaking(Agreed),
+    Handshaking {
+        agreed: Agreed,
+        /// The agent has yet to prove that it has the data key.
+        is_proof_due: bool,
+    },
     /// Complete, but the agent may still drop what it receives: one harmless message goes ahead, or
     /// some time must pass.
     Settling(Agreed),
@@ -35,7 +42,11 @@ impl Phase {
     pub(crate) fn established(&self) -> Option<Agreed> {
         match self {
             Self::Settling(agreed) | Self::Running(agreed) => Some(*agreed),
-            Self::Opening | Self::Handshaking(_) | Self::Closing(_) | Self::Closed => None,
+            Self::Opening
+            | Self::Keying(..)
+            | Self::Handshaking { .. }
+            | Self::Closing(_)
+            | Self::Closed => None,
         }
     }
 }

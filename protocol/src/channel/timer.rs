@@ -1,6 +1,6 @@
 //! The named deadlines of a channel.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a wake-up is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,9 +33,10 @@ impl TimerTable {
         Timer::Close,
     ];
 
-    pub(crate) fn set(&mut self, timer: Timer, deadline: Instant) {
+    /// Sets the timer; a deadline beyond all time is none.
+    pub(crate) fn set(&mut self, timer: Timer, now: Instant, delay: Duration) {
         if let Some(slot) = self.deadlines.get_mut(timer as usize) {
-            *slot = Some(deadline);
+            *slot = now.checked_add(delay);
         }
     }
 

@@ -143,6 +143,11 @@ impl PayloadType {
         Self::StandardError,
         Self::ExitCode,
     ];
+
+    /// Returns whether encrypted sessions seal it.
+    pub(crate) fn is_sealed(self) -> bool {
+        matches!(self, Self::Output | Self::StandardError | Self::ExitCode)
+    }
 }
 
 impl From<u32> for PayloadType {

@@ -89,6 +89,11 @@ impl RecvBuffer {
         Some(payload)
     }
 
+    /// Returns whether a message is missing before one that has arrived.
+    pub(crate) fn has_gap(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
     /// Payload bytes of the messages that arrived ahead.
     pub(crate) fn buffered_len(&self) -> usize {
         self.ahead_len

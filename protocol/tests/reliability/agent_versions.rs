@@ -5,10 +5,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ssmfwd_protocol::Endpoint;
 use ssmfwd_protocol::agent::AgentEvent;
 use ssmfwd_protocol::channel::Event;
 use ssmfwd_protocol::error::OpenError;
+use ssmfwd_protocol::{Endpoint, SessionKind};
 
 use crate::support::{Behaviour, Faults, Options, Pair, for_each_seed, noise};
 
@@ -33,8 +33,8 @@ fn both_ends_agree_on_multiplexing() {
         let Some(Event::Established(established)) = pair.events.first() else {
             panic!("no handshake");
         };
-        assert_eq!(established.is_multiplexed, is_multiplexed);
-        assert_eq!(established.agent_version.to_string(), version);
+        assert_eq!(established.kind, SessionKind::Port { is_multiplexed });
+        assert_eq!(established.agent_version.unwrap().to_string(), version);
         let port = pair.agent.port().unwrap();
         assert_eq!(port.is_multiplexed(), is_multiplexed);
     }

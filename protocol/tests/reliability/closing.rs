@@ -6,7 +6,7 @@ use bytes::Bytes;
 use ssmfwd_protocol::agent::AgentEvent;
 use ssmfwd_protocol::channel::{CloseReason, Event};
 use ssmfwd_protocol::config::Config;
-use ssmfwd_protocol::error::{DecodeError, MuxError, ProtocolError, Unsupported};
+use ssmfwd_protocol::error::{DecodeError, MuxError, ProtocolError};
 use ssmfwd_protocol::{Endpoint, Transmit};
 
 use crate::support::{Behaviour, Options, Pair, noise};
@@ -191,7 +191,7 @@ fn an_agent_that_falls_silent_in_the_handshake_is_given_up() {
             ..
         })
     ));
-    let failed = |event: &AgentEvent| matches!(event, AgentEvent::Failed(text) if text.starts_with("Handshake timed out"));
+    let failed = |event: &AgentEvent| matches!(event, AgentEvent::Failed(text) if text.contains("Handshake timed out"));
     assert!(pair.agent_events.iter().any(failed));
 }
 
@@ -267,26 +267,6 @@ fn a_broken_mux_ends_the_session() {
     pair.client.handle_message(pair.now, message.encode());
     let error = ProtocolError::Mux(MuxError::Version(2));
     assert_closed(&mut pair, &CloseReason::Protocol(error));
-}
-
-#[test]
-fn a_session_that_asks_for_a_data_key_is_refused_and_the_agent_learns_why() {
-    let mut pair = Pair::new(Options {
-        kms_key_id: Some("arn:aws:kms:eu-west-1:123456789012:key/1".to_owned()),
-        ..Options::default()
-    });
-    pair.connect();
-    pair.drive_bounded(MINUTE, |pair| pair.close_reason().is_some());
-    let failed = |event: &AgentEvent| matches!(event, AgentEvent::Failed(text) if text.contains("KMSEncryption failed on client"));
-    assert!(
-        pair.agent_events.iter().any(failed),
-        "{:?}",
-        pair.agent_events
-    );
-    assert_closed(
-        &mut pair,
-        &CloseReason::Unsupported(Unsupported::Encryption),
-    );
 }
 
 #[test]

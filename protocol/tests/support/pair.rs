@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ssmfwd_protocol::agent::{Agent, AgentEvent, Session};
+use ssmfwd_protocol::agent::{Agent, AgentEvent, Encryption, Session, SessionType};
 use ssmfwd_protocol::channel::{CloseReason, Event};
 use ssmfwd_protocol::config::Config;
 use ssmfwd_protocol::error::OpenError;
@@ -26,7 +26,8 @@ pub(crate) struct Options {
     pub(crate) seed: u64,
     pub(crate) config: Config,
     pub(crate) agent_version: &'static str,
-    pub(crate) kms_key_id: Option<String>,
+    pub(crate) session_type: SessionType,
+    pub(crate) encryption: Option<Encryption>,
     pub(crate) up: Faults,
     pub(crate) down: Faults,
 }
@@ -37,7 +38,13 @@ impl Default for Options {
             seed: 1,
             config: Config::default(),
             agent_version: "3.3.987.0",
-            kms_key_id: None,
+            session_type: SessionType::Port {
+                properties: BTreeMap::from([
+                    ("portNumber".to_owned(), "80".to_owned()),
+                    ("type".to_owned(), "LocalPortForwarding".to_owned()),
+                ]),
+            },
+            encryption: None,
             up: Faults::delay(10),
             down: Faults::delay(10),
         }
@@ -87,11 +94,8 @@ impl Pair {
         let session = Session {
             id: "session".to_owned(),
             agent_version: options.agent_version.parse().unwrap(),
-            properties: BTreeMap::from([
-                ("portNumber".to_owned(), "80".to_owned()),
-                ("type".to_owned(), "LocalPortForwarding".to_owned()),
-            ]),
-            kms_key_id: options.kms_key_id,
+            session_type: options.session_type,
+            encryption: options.encryption,
         };
         Self {
             start,

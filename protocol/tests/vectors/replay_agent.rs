@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::Value;
-use ssmfwd_protocol::agent::{Agent, AgentEvent, Session};
+use ssmfwd_protocol::agent::{Agent, AgentEvent, Session, SessionType};
 use ssmfwd_protocol::message::{Message, MessageType, PayloadType};
 use ssmfwd_protocol::port::{Port, StreamEvent};
-use ssmfwd_protocol::{Endpoint, StreamId, Transmit};
+use ssmfwd_protocol::{Endpoint, SessionKind, StreamId, Transmit};
 
 use crate::recording::{self, Frame, Line};
 use crate::replay_client::any_instant;
@@ -35,8 +35,10 @@ fn session(lines: &[Line]) -> Session {
     Session {
         id: "session".to_owned(),
         agent_version: request["AgentVersion"].as_str().unwrap().parse().unwrap(),
-        properties: serde_json::from_value(parameters["Properties"].clone()).unwrap(),
-        kms_key_id: None,
+        session_type: SessionType::Port {
+            properties: serde_json::from_value(parameters["Properties"].clone()).unwrap(),
+        },
+        encryption: None,
     }
 }
 
@@ -196,7 +198,9 @@ fn assert_alike(name: &str) -> Replay {
     if matches!(
         replay.events[0],
         AgentEvent::Started {
-            is_multiplexed: true
+            kind: SessionKind::Port {
+                is_multiplexed: true
+            }
         }
     ) {
         assert_eq!(steps(&ours), steps(&theirs), "{name}: streams");

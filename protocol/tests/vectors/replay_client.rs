@@ -7,10 +7,9 @@ use bytes::Bytes;
 use serde_json::Value;
 use ssmfwd_protocol::channel::{CloseReason, Event};
 use ssmfwd_protocol::config::Config;
-use ssmfwd_protocol::error::Unsupported;
 use ssmfwd_protocol::message::{Flag, Message, MessageType, PayloadType};
 use ssmfwd_protocol::port::StreamEvent;
-use ssmfwd_protocol::{Channel, Endpoint, StreamId, Transmit};
+use ssmfwd_protocol::{Channel, Endpoint, SessionKind, StreamId, Transmit};
 
 use crate::recording::{self, Frame, Line};
 use crate::smux::{self, Step};
@@ -110,6 +109,11 @@ impl Replay {
             if port.is_multiplexed() {
                 let steps = self.recorded.read(&payload);
                 steps.into_iter().for_each(|step| self.step(step));
+            } else if let Ok(id) = port.open() {
+                self.streams.insert(0, id);
+                port.write(id, &mut payload);
+            } else if self.streams.is_empty() {
+                port.write(StreamId::OUTPUT, &mut payload);
             } else {
                 let open = self.streams.entry(0);
                 let id = *open.or_insert_with(|| port.open().unwrap());
@@ -336,22 +340,46 @@ fn every_repetition_is_acknowledged_again() {
     }
 }
 
+/// What the recorded sessions without encryption showed their users: output, error, exit code.
 #[test]
-fn sessions_that_are_not_port_forwarding_are_refused_by_name() {
+fn consoles_show_what_the_official_client_was_sent() {
     let cases = [
-        ("shell-echo-hi", "Standard_Stream"),
-        ("shell-ctrl-c", "Standard_Stream"),
-        ("shell-terminate-api", "Standard_Stream"),
-        ("interactive-command-exit7", "Standard_Stream"),
-        ("encrypted-shell", "Standard_Stream"),
-        ("encrypted-interactive-command-exit7", "InteractiveCommands"),
-        ("noninteractive-command-exit7", "NonInteractiveCommands"),
-        ("noninteractive-separate-output", "NonInteractiveCommands"),
+        ("shell-echo-hi", SessionKind::Shell, None),
+        ("shell-ctrl-c", SessionKind::Shell, None),
+        ("shell-terminate-api", SessionKind::Shell, None),
+        ("interactive-command-exit7", SessionKind::Shell, None),
+        ("noninteractive-command-exit7", SessionKind::Command, None),
+        (
+            "noninteractive-separate-output",
+            SessionKind::Command,
+            Some(7),
+        ),
     ];
-    for (name, session_type) in cases {
-        let replay = Replay::run(&recording::read(name));
-        let refused = Unsupported::SessionType(session_type.to_owned());
-        let reason = CloseReason::Unsupported(refused);
-        assert_eq!(replay.close_reason(), Some(&reason), "{name}");
+    for (name, kind, exit_code) in cases {
+        let lines = recording::read(name);
+        let mut replay = Replay::run(&lines);
+        let is_established =
+            |event: &Event| matches!(event, Event::Established(it) if it.kind == kind);
+        assert!(replay.events.iter().any(is_established), "{name}");
+        let ended = CloseReason::Peer {
+            output: String::new(),
+        };
+        assert_eq!(replay.close_reason(), Some(&ended), "{name}");
+        let finished = [StreamId::OUTPUT, StreamId::ERROR].map(StreamEvent::Finished);
+        assert!(replay.stream_events.ends_with(&finished), "{name}");
+        let port = replay.channel.port().unwrap();
+        assert_eq!(port.exit_code(), exit_code, "{name}");
+        for (id, kind) in [
+            (StreamId::OUTPUT, PayloadType::Output),
+            (StreamId::ERROR, PayloadType::StandardError),
+        ] {
+            let sent = lines.iter().filter(|line| line.dir == "a2c");
+            let sent = sent.filter_map(|line| line.frame.as_ref());
+            let sent: Vec<u8> = sent
+                .filter(|frame| frame.is(kind))
+                .flat_map(|frame| frame.decoded().payload)
+                .collect();
+            assert_eq!(port.read(id), sent, "{name}");
+        }
     }
 }
