@@ -38,6 +38,9 @@ struct Pipe {
     recv: BytesMut,
     /// Bytes the reader has taken and may not be done with.
     lent_len: usize,
+    /// The last write was short: the next one brings its rest.
+    is_write_unfinished: bool,
+    /// A writer was turned away and is to be told when there is room.
     is_writer_waiting: bool,
     /// The application is done with it: what arrives is discarded.
     is_closed: bool,
@@ -69,10 +72,11 @@ impl Console {
             return std::mem::take(data).len();
         };
         // The rest of a longer write is no keystroke.
-        if is_enter && !pipe.is_writer_waiting {
+        if is_enter && !pipe.is_write_unfinished {
             *data = Bytes::from_static(b"\r");
         }
         let written_len = pipe.send.accept(data, max_len);
+        pipe.is_write_unfinished = !data.is_empty();
         pipe.is_writer_waiting = !data.is_empty();
         written_len
     }

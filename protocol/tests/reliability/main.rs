@@ -15,6 +15,8 @@ mod support;
 
 mod agent_versions;
 mod closing;
+mod consoles;
+mod encryption;
 mod faults;
 mod resuming;
 mod schedules;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 
 pub(crate) use link::Faults;
-pub(crate) use pair::{Options, Pair};
+pub(crate) use pair::{DATA_KEY, Options, Pair};
 pub(crate) use target::Behaviour;
 
 /// Some instant: tests only ever add to it.

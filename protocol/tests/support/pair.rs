@@ -10,12 +10,15 @@ use ssmfwd_protocol::config::Config;
 use ssmfwd_protocol::error::OpenError;
 use ssmfwd_protocol::message::{Header, Message, MessageType, PayloadType};
 use ssmfwd_protocol::port::Port;
-use ssmfwd_protocol::{Channel, Endpoint, StreamId, Transmit};
+use ssmfwd_protocol::{Channel, DataKey, Endpoint, StreamId, Transmit};
 use uuid::Uuid;
 
 use super::link::{Faults, Link};
 use super::target::{Behaviour, Target};
 use super::user::{Transfer, User};
+
+/// The data key of encrypted sessions, unless the options say otherwise.
+pub(crate) const DATA_KEY: [u8; 64] = [0x42; 64];
 
 /// Inputs at one instant after which the pair is taken to go round in circles.
 const LIVELOCK_COUNT: usize = 200_000;
@@ -28,6 +31,10 @@ pub(crate) struct Options {
     pub(crate) agent_version: &'static str,
     pub(crate) session_type: SessionType,
     pub(crate) encryption: Option<Encryption>,
+    /// What KMS gives the client when a data key is needed.
+    pub(crate) client_key: Result<[u8; 64], String>,
+    /// What it makes of that for the agent.
+    pub(crate) agent_key: Result<[u8; 64], String>,
     pub(crate) up: Faults,
     pub(crate) down: Faults,
 }
@@ -45,6 +52,8 @@ impl Default for Options {
                 ]),
             },
             encryption: None,
+            client_key: Ok(DATA_KEY),
+            agent_key: Ok(DATA_KEY),
             up: Faults::delay(10),
             down: Faults::delay(10),
         }
@@ -52,6 +61,28 @@ impl Default for Options {
 }
 
 impl Options {
+    /// A session of another type.
+    pub(crate) fn of(session_type: SessionType) -> Self {
+        Self {
+            session_type,
+            ..Self::default()
+        }
+    }
+
+    /// The same session, encrypted.
+    pub(crate) fn encrypted(self) -> Self {
+        let encryption = Encryption {
+            key_id: "arn:aws:kms:eu-west-1:123456789012:key/1".to_owned(),
+            context_challenge: Some([7; 16]),
+            requires_context_challenge: true,
+            proof_challenge: std::array::from_fn(|at| at as u8 ^ 0x5a),
+        };
+        Self {
+            encryption: Some(encryption),
+            ..self
+        }
+    }
+
     /// The same faults both ways.
     pub(crate) fn faults(self, faults: Faults) -> Self {
         Self {
@@ -79,8 +110,13 @@ pub(crate) struct Pair {
     pub(crate) agent_events: Vec<AgentEvent>,
     /// Connect requests the service has seen.
     pub(crate) hellos: Vec<String>,
+    /// Everything the client has put on the wire, and the agent.
+    pub(crate) client_wires: Vec<Bytes>,
+    pub(crate) agent_wires: Vec<Bytes>,
     /// Most bytes the client ever held.
     pub(crate) peak_len: usize,
+    client_key: Result<[u8; 64], String>,
+    agent_key: Result<[u8; 64], String>,
     is_client_connected: bool,
     is_agent_connected: bool,
 }
@@ -109,6 +145,10 @@ impl Pair {
             events: Vec::new(),
             agent_events: Vec::new(),
             hellos: Vec::new(),
+            client_wires: Vec::new(),
+            agent_wires: Vec::new(),
+            client_key: options.client_key,
+            agent_key: options.agent_key,
             peak_len: 0,
             is_client_connected: false,
             is_agent_connected: false,
@@ -178,6 +218,33 @@ impl Pair {
         self.target.plan.insert(u32::from(id), transfer.behaviour);
         self.user.add(id, transfer);
         Ok(id)
+    }
+
+    /// Says what the agent's program does with a stream of a shell or command, before the ends connect.
+    pub(crate) fn host(&mut self, id: StreamId, behaviour: Behaviour) {
+        self.target.plan.insert(id.into(), behaviour);
+    }
+
+    /// The same, with a user who sends `upload`, reads all there is and is then done with it.
+    pub(crate) fn plan(&mut self, id: StreamId, behaviour: Behaviour, upload: Bytes) {
+        self.host(id, behaviour);
+        self.user.add(id, Transfer::new(behaviour, upload));
+    }
+
+    /// Has the agent send a payload of any kind.
+    pub(crate) fn forge(&mut self, sequence: i64, kind: PayloadType, payload: &[u8]) {
+        let header = Header {
+            message_type: MessageType::OutputStreamData,
+            created_date: 1,
+            sequence,
+            flags: 0,
+            message_id: Uuid::nil(),
+            payload_type: kind,
+        };
+        let payload = Bytes::copy_from_slice(payload);
+        self.client
+            .handle_message(self.now, Message { header, payload }.encode());
+        self.settle();
     }
 
     /// A transfer whose writes are at most so long.
@@ -283,7 +350,10 @@ impl Pair {
                 "{id:?}: {} bytes",
                 received.len()
             );
-            let is_read = matches!(connection.behaviour, Behaviour::Echo | Behaviour::Sink);
+            let is_read = matches!(
+                connection.behaviour,
+                Behaviour::Echo | Behaviour::Sink | Behaviour::Talk(_)
+            );
             if transfer.is_done && is_read {
                 assert_eq!(received.len(), transfer.upload.len(), "{id:?}");
             }
@@ -384,8 +454,14 @@ impl Pair {
     }
 
     fn drain_client(&mut self) {
-        self.events
-            .extend(std::iter::from_fn(|| self.client.poll_event()));
+        while let Some(event) = self.client.poll_event() {
+            if let Event::DataKeyNeeded { .. } = event {
+                let key = self.client_key.clone();
+                let key = key.map(|key| DataKey::new(b"wrapped".to_vec(), &key).unwrap());
+                self.client.handle_data_key(self.now, key);
+            }
+            self.events.push(event);
+        }
         if let Some(port) = self.client.port() {
             while let Some(event) = port.poll_event() {
                 self.user.on_event(event);
@@ -395,8 +471,13 @@ impl Pair {
     }
 
     fn drain_agent(&mut self) {
-        self.agent_events
-            .extend(std::iter::from_fn(|| self.agent.poll_event()));
+        while let Some(event) = self.agent.poll_event() {
+            if let AgentEvent::DataKeyReceived { .. } = event {
+                let key = self.agent_key.clone().map(Into::into);
+                self.agent.handle_data_key(self.now, key);
+            }
+            self.agent_events.push(event);
+        }
         while let Some(event) = self.agent.port().and_then(Port::poll_event) {
             self.target.on_event(event);
         }
@@ -410,8 +491,12 @@ impl Pair {
             is_idle = false;
             match transmit {
                 Transmit::Text(hello) => self.hellos.push(hello),
-                Transmit::Binary(wire) if self.is_agent_connected => self.up.send(self.now, wire),
-                Transmit::Binary(_) => {}
+                Transmit::Binary(wire) => {
+                    self.client_wires.push(wire.clone());
+                    if self.is_agent_connected {
+                        self.up.send(self.now, wire);
+                    }
+                }
             }
         }
         is_idle
@@ -422,10 +507,11 @@ impl Pair {
         let mut is_idle = true;
         while let Some(transmit) = self.agent.poll_transmit(self.now) {
             is_idle = false;
-            if let Transmit::Binary(wire) = transmit
-                && self.is_client_connected
-                && !wire[4..].starts_with(b"agent_session_state")
-            {
+            let Transmit::Binary(wire) = transmit else {
+                continue;
+            };
+            self.agent_wires.push(wire.clone());
+            if self.is_client_connected && !wire[4..].starts_with(b"agent_session_state") {
                 self.down.send(self.now, wire);
             }
         }

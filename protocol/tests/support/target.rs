@@ -18,6 +18,8 @@ pub(crate) enum Behaviour {
     Sink,
     /// Sends so many bytes of [`noise`] seeded with its stream id, and closes.
     Source(usize),
+    /// Sends as [`Self::Source`] does, reads everything, and stays.
+    Talk(usize),
     /// Cannot be reached.
     Refuse,
     /// Reads nothing.
@@ -89,7 +91,7 @@ impl Target {
 impl Connection {
     fn new(id: StreamId, behaviour: Behaviour) -> Self {
         let outbound = match behaviour {
-            Behaviour::Source(len) => noise(u32::from(id).into(), len),
+            Behaviour::Source(len) | Behaviour::Talk(len) => noise(u32::from(id).into(), len),
             _ => Bytes::new(),
         };
         Self {

@@ -20,6 +20,8 @@ pub(crate) struct User {
     dirty: BTreeSet<StreamId>,
     /// [`StreamEvent::Available`] seen so far.
     pub(crate) available_count: usize,
+    /// Streams that were ended by the peer.
+    pub(crate) ended: Vec<StreamId>,
 }
 
 /// One local connection.
@@ -52,7 +54,10 @@ impl User {
                 self.dirty.insert(id);
             }
             StreamEvent::Finished(id) | StreamEvent::Cut(id) | StreamEvent::Refused(id) => {
-                let transfer = self.transfers.get_mut(&id).expect("a stream of ours");
+                self.ended.push(id);
+                let Some(transfer) = self.transfers.get_mut(&id) else {
+                    return;
+                };
                 let is_first = !transfer.is_finished && !transfer.is_refused;
                 assert!(is_first, "{id:?} ended twice");
                 transfer.is_refused = event == StreamEvent::Refused(id);
@@ -60,6 +65,7 @@ impl User {
                 self.dirty.insert(id);
             }
             StreamEvent::Available => self.available_count += 1,
+            StreamEvent::Opened(StreamId::OUTPUT | StreamId::ERROR) => {}
             other => panic!("a client never sees {other:?}"),
         }
     }
@@ -115,7 +121,7 @@ impl Transfer {
     pub(crate) fn check(&self, id: StreamId) {
         let expected = match self.behaviour {
             Behaviour::Echo => self.upload.clone(),
-            Behaviour::Source(len) => noise(u32::from(id).into(), len),
+            Behaviour::Source(len) | Behaviour::Talk(len) => noise(u32::from(id).into(), len),
             Behaviour::Sink | Behaviour::Refuse | Behaviour::Stall => Bytes::new(),
         };
         assert!(
@@ -146,6 +152,7 @@ impl Transfer {
             Behaviour::Source(len) => {
                 self.received.len() >= len && (self.is_finished || !port.is_multiplexed())
             }
+            Behaviour::Talk(len) => self.received.len() >= len && self.rest.is_empty(),
             Behaviour::Sink | Behaviour::Stall => self.rest.is_empty(),
             Behaviour::Refuse => self.is_refused,
         };
