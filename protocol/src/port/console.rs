@@ -249,3 +249,131 @@ impl Pipe {
         self.recv.len() + self.lent_len
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: Size = Size { cols: 80, rows: 24 };
+
+    fn console(role: Role, is_terminal: bool) -> Console {
+        let limits = Limits {
+            stream_send_len: 8,
+            receive_len: 8,
+            stream_count: 1,
+        };
+        let mut console = Console::new(role, is_terminal, SIZE, limits);
+        assert_eq!(console.poll_event(), Some(OPENED[0]));
+        assert_eq!(console.poll_event(), Some(OPENED[1]));
+        assert_eq!(console.poll_event(), None);
+        console
+    }
+
+    const OPENED: [StreamEvent; 2] = [
+        StreamEvent::Opened(StreamId::OUTPUT),
+        StreamEvent::Opened(StreamId::ERROR),
+    ];
+
+    fn write(console: &mut Console, id: StreamId, text: &'static [u8]) -> usize {
+        console.write(id, &mut Bytes::from_static(text))
+    }
+
+    fn transmitted(console: &mut Console) -> Vec<(PayloadType, Vec<u8>)> {
+        let mut out = BytesMut::new();
+        std::iter::from_fn(|| Some((console.poll_transmit(&mut out, 4)?, out.split().to_vec())))
+            .collect()
+    }
+
+    #[test]
+    fn the_size_goes_before_keystrokes_and_those_in_pieces() {
+        let mut client = console(Role::Client, true);
+        assert_eq!(write(&mut client, StreamId::OUTPUT, b"typed"), 5);
+        let sent = transmitted(&mut client);
+        assert_eq!(sent[0], (PayloadType::Size, SIZE.encode()));
+        assert_eq!(sent[1], (PayloadType::Output, b"type".to_vec()));
+        assert_eq!(sent[2], (PayloadType::Output, b"d".to_vec()));
+        assert!(!client.has_transmit());
+    }
+
+    #[test]
+    fn a_command_has_no_size_unless_told() {
+        let mut client = console(Role::Client, false);
+        assert!(!client.has_transmit());
+        client.resize(SIZE);
+        assert_eq!(
+            transmitted(&mut client),
+            [(PayloadType::Size, SIZE.encode())]
+        );
+    }
+
+    #[test]
+    fn both_outputs_take_turns_and_the_exit_code_is_last() {
+        let mut agent = console(Role::Server, false);
+        agent.exit(7);
+        write(&mut agent, StreamId::OUTPUT, b"outoutou");
+        write(&mut agent, StreamId::ERROR, b"errerrer");
+        let kinds: Vec<_> = transmitted(&mut agent)
+            .into_iter()
+            .map(|(kind, _)| kind)
+            .collect();
+        let (output, error) = (PayloadType::Output, PayloadType::StandardError);
+        assert_eq!(kinds, [output, error, output, error, PayloadType::ExitCode]);
+        assert!(!agent.has_transmit());
+        assert_eq!(agent.exit_code(), None);
+    }
+
+    #[test]
+    fn a_full_queue_turns_the_writer_away_until_half_is_sent() {
+        let mut client = console(Role::Client, false);
+        assert_eq!(write(&mut client, StreamId::OUTPUT, b"0123456789"), 8);
+        let mut out = BytesMut::new();
+        client.poll_transmit(&mut out, 4);
+        let writable = StreamEvent::Writable(StreamId::OUTPUT);
+        assert_eq!(client.poll_event(), Some(writable));
+    }
+
+    #[test]
+    fn unread_bytes_of_both_streams_block() {
+        let mut client = console(Role::Client, false);
+        client.handle_payload(PayloadType::Output, b"1234");
+        client.handle_payload(PayloadType::StandardError, b"567");
+        assert!(!client.is_receive_blocked());
+        client.handle_payload(PayloadType::StandardError, b"8");
+        assert!(client.is_receive_blocked());
+        assert_eq!(client.read(StreamId::ERROR), &b"5678"[..]);
+        // Taken, but the reader may still be busy with it.
+        assert!(client.is_receive_blocked());
+        assert!(client.read(StreamId::ERROR).is_empty());
+        assert!(!client.is_receive_blocked());
+    }
+
+    #[test]
+    fn a_stream_nobody_reads_any_more_blocks_nothing() {
+        let mut client = console(Role::Client, true);
+        client.handle_payload(PayloadType::Output, b"unread and more");
+        client.finish(StreamId::OUTPUT);
+        client.handle_payload(PayloadType::Output, b"discarded, too");
+        assert!(!client.is_receive_blocked());
+        assert_eq!(client.buffered_len(), 0);
+        assert_eq!(client.stream_count(), 1);
+        assert_eq!(write(&mut client, StreamId::OUTPUT, b"late"), 4);
+        assert_eq!(transmitted(&mut client).len(), 1);
+    }
+
+    #[test]
+    fn a_client_writes_to_one_stream_only() {
+        let mut client = console(Role::Client, false);
+        assert_eq!(write(&mut client, StreamId::ERROR, b"nowhere"), 7);
+        assert!(!client.has_transmit());
+    }
+
+    #[test]
+    fn a_garbled_exit_code_does_not_undo_one_that_was_read() {
+        let mut client = console(Role::Client, false);
+        client.handle_payload(PayloadType::ExitCode, b"EXIT_CODE: seven");
+        assert_eq!(client.exit_code(), None);
+        client.handle_payload(PayloadType::ExitCode, b"EXIT_CODE: 7");
+        client.handle_payload(PayloadType::ExitCode, b"");
+        assert_eq!(client.exit_code(), Some(7));
+    }
+}

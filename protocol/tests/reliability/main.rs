@@ -14,6 +14,7 @@
 mod support;
 
 mod agent_versions;
+mod agents;
 mod closing;
 mod consoles;
 mod encryption;

@@ -8,9 +8,12 @@
     reason = "a test that panics has failed"
 )]
 
+mod console_agent;
+mod console_client;
 mod recording;
 mod replay_agent;
 mod replay_client;
+mod secret;
 mod smux;
 
 use bytes::Bytes;

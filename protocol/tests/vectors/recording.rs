@@ -91,7 +91,7 @@ fn base64<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Bytes, D:
     decode_base64(&text).ok_or_else(|| D::Error::custom("not base64"))
 }
 
-fn decode_base64(text: &str) -> Option<Bytes> {
+pub(crate) fn decode_base64(text: &str) -> Option<Bytes> {
     const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut bytes = Vec::with_capacity(text.len() * 3 / 4);
     for group in text.trim_end_matches('=').as_bytes().chunks(4) {

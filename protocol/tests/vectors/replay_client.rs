@@ -9,7 +9,7 @@ use ssmfwd_protocol::channel::{CloseReason, Event};
 use ssmfwd_protocol::config::Config;
 use ssmfwd_protocol::message::{Flag, Message, MessageType, PayloadType};
 use ssmfwd_protocol::port::StreamEvent;
-use ssmfwd_protocol::{Channel, Endpoint, SessionKind, StreamId, Transmit};
+use ssmfwd_protocol::{Channel, Endpoint, StreamId, Transmit};
 
 use crate::recording::{self, Frame, Line};
 use crate::smux::{self, Step};
@@ -109,11 +109,6 @@ impl Replay {
             if port.is_multiplexed() {
                 let steps = self.recorded.read(&payload);
                 steps.into_iter().for_each(|step| self.step(step));
-            } else if let Ok(id) = port.open() {
-                self.streams.insert(0, id);
-                port.write(id, &mut payload);
-            } else if self.streams.is_empty() {
-                port.write(StreamId::OUTPUT, &mut payload);
             } else {
                 let open = self.streams.entry(0);
                 let id = *open.or_insert_with(|| port.open().unwrap());
@@ -176,12 +171,12 @@ impl Replay {
 
 const KEEP_ALIVE_FRAME: [u8; 8] = [1, 3, 0, 0, 0, 0, 0, 0];
 
-fn acknowledged(message: &Message) -> i64 {
+pub(crate) fn acknowledged(message: &Message) -> i64 {
     let body: Value = serde_json::from_slice(&message.payload).unwrap();
     body["AcknowledgedMessageSequenceNumber"].as_i64().unwrap()
 }
 
-fn acknowledgement(sequence: i64) -> Bytes {
+pub(crate) fn acknowledgement(sequence: i64) -> Bytes {
     format!(r#"{{"AcknowledgedMessageSequenceNumber":{sequence}}}"#).into()
 }
 
@@ -337,49 +332,5 @@ fn every_repetition_is_acknowledged_again() {
             "{name}: {} of {count}",
             replay.acks.len()
         );
-    }
-}
-
-/// What the recorded sessions without encryption showed their users: output, error, exit code.
-#[test]
-fn consoles_show_what_the_official_client_was_sent() {
-    let cases = [
-        ("shell-echo-hi", SessionKind::Shell, None),
-        ("shell-ctrl-c", SessionKind::Shell, None),
-        ("shell-terminate-api", SessionKind::Shell, None),
-        ("interactive-command-exit7", SessionKind::Shell, None),
-        ("noninteractive-command-exit7", SessionKind::Command, None),
-        (
-            "noninteractive-separate-output",
-            SessionKind::Command,
-            Some(7),
-        ),
-    ];
-    for (name, kind, exit_code) in cases {
-        let lines = recording::read(name);
-        let mut replay = Replay::run(&lines);
-        let is_established =
-            |event: &Event| matches!(event, Event::Established(it) if it.kind == kind);
-        assert!(replay.events.iter().any(is_established), "{name}");
-        let ended = CloseReason::Peer {
-            output: String::new(),
-        };
-        assert_eq!(replay.close_reason(), Some(&ended), "{name}");
-        let finished = [StreamId::OUTPUT, StreamId::ERROR].map(StreamEvent::Finished);
-        assert!(replay.stream_events.ends_with(&finished), "{name}");
-        let port = replay.channel.port().unwrap();
-        assert_eq!(port.exit_code(), exit_code, "{name}");
-        for (id, kind) in [
-            (StreamId::OUTPUT, PayloadType::Output),
-            (StreamId::ERROR, PayloadType::StandardError),
-        ] {
-            let sent = lines.iter().filter(|line| line.dir == "a2c");
-            let sent = sent.filter_map(|line| line.frame.as_ref());
-            let sent: Vec<u8> = sent
-                .filter(|frame| frame.is(kind))
-                .flat_map(|frame| frame.decoded().payload)
-                .collect();
-            assert_eq!(port.read(id), sent, "{name}");
-        }
     }
 }
