@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use ssmfwd_protocol::Endpoint;
+use ssmfwd_protocol::{Endpoint, StreamId};
 
 use support::Ends;
 
@@ -32,6 +32,12 @@ fn transfer(criterion: &mut Criterion) {
         let id = ends.open();
         bencher.iter(|| ends.download(id, data.clone()));
     });
+    for (name, is_encrypted) in [("command", false), ("encrypted command", true)] {
+        group.bench_function(BenchmarkId::new(name, 1024), |bencher| {
+            let mut ends = Ends::command(is_encrypted);
+            bencher.iter(|| ends.download(StreamId::OUTPUT, data.clone()));
+        });
+    }
     group.finish();
 }
 

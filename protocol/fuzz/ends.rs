@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ssmfwd_protocol::agent::{Agent, Session, SessionType};
+use ssmfwd_protocol::agent::{Agent, AgentEvent, Encryption, Session, SessionType};
+use ssmfwd_protocol::channel::Event;
 use ssmfwd_protocol::config::Config;
-use ssmfwd_protocol::message::{Message, PayloadType};
-use ssmfwd_protocol::{Channel, Endpoint, Transmit};
+use ssmfwd_protocol::message::{Header, Message, MessageType, PayloadType};
+use ssmfwd_protocol::{Channel, DataKey, Endpoint, Transmit};
 
 /// Both ends of a session, and the messages between them.
 pub struct Ends {
@@ -21,8 +22,23 @@ pub struct Ends {
     next_forged: i64,
 }
 
-/// Ends that have shaken hands, with small limits, so that they are reached.
+/// Ends of a port session that have shaken hands.
 pub fn established() -> Ends {
+    let properties = BTreeMap::from([("type".to_owned(), "LocalPortForwarding".to_owned())]);
+    let mut ends = new(SessionType::Port { properties }, false);
+    ends.shake_hands();
+    ends
+}
+
+/// Ends of an encrypted shell that have shaken hands.
+pub fn encrypted_shell() -> Ends {
+    let mut ends = new(SessionType::StandardStream, true);
+    ends.shake_hands();
+    ends
+}
+
+/// Ends that have nothing to do with each other yet, with small limits, so that they are reached.
+pub fn new(session_type: SessionType, is_encrypted: bool) -> Ends {
     let now = Instant::now();
     let config = Config {
         payload_len: 256,
@@ -33,13 +49,17 @@ pub fn established() -> Ends {
         reorder_len: 4096,
         ..Config::default()
     };
+    let encryption = Encryption {
+        key_id: "alias/fuzz".to_owned(),
+        context_challenge: Some([1; 16]),
+        requires_context_challenge: true,
+        proof_challenge: [2; 64],
+    };
     let session = Session {
         id: "session".to_owned(),
         agent_version: "3.3.987.0".parse().expect("a version"),
-        session_type: SessionType::Port {
-            properties: BTreeMap::from([("type".to_owned(), "LocalPortForwarding".to_owned())]),
-        },
-        encryption: None,
+        session_type,
+        encryption: is_encrypted.then_some(encryption),
     };
     let mut ends = Ends {
         client: Channel::new(config, 1, now, Duration::ZERO),
@@ -47,15 +67,37 @@ pub fn established() -> Ends {
         now,
         up: VecDeque::new(),
         down: VecDeque::new(),
-        next_forged: 2,
+        next_forged: 0,
     };
     ends.agent.handle_connected(now);
     ends.client.handle_connected(now, "token");
-    ends.exchange();
     ends
 }
 
 impl Ends {
+    /// Carries the handshake; both ends get the same data key.
+    pub fn shake_hands(&mut self) {
+        for _ in 0..3 {
+            self.exchange();
+            self.give_keys();
+        }
+    }
+
+    /// Takes out the events of both ends and answers those that need a data key.
+    pub fn give_keys(&mut self) {
+        while let Some(event) = self.client.poll_event() {
+            if let Event::DataKeyNeeded { .. } = event {
+                let key = DataKey::new(Vec::new(), &[3; 64]).ok_or_else(String::new);
+                self.client.handle_data_key(self.now, key);
+            }
+        }
+        while let Some(event) = self.agent.poll_event() {
+            if let AgentEvent::DataKeyReceived { .. } = event {
+                self.agent.handle_data_key(self.now, Ok([3; 64].into()));
+            }
+        }
+    }
+
     /// Carries everything to and fro until neither end has anything to say.
     pub fn exchange(&mut self) {
         self.collect();
@@ -95,6 +137,8 @@ impl Ends {
             return;
         }
         if let Some(wire) = take(&mut self.down, index, is_repeated).filter(|_| !is_lost) {
+            let sequence = Message::decode(wire.clone()).map(|it| it.header.sequence);
+            self.next_forged = self.next_forged.max(sequence.unwrap_or_default() + 1);
             self.client.handle_message(self.now, wire);
         }
     }
@@ -112,15 +156,15 @@ impl Ends {
         self.client.handle_connected(self.now, "token");
     }
 
-    /// Hands the client the agent's next output message with a payload of the fuzzer's.
-    pub fn forge_output(&mut self, payload: Vec<u8>) {
-        let header = ssmfwd_protocol::message::Header {
-            message_type: ssmfwd_protocol::message::MessageType::OutputStreamData,
+    /// Hands the client a message of the fuzzer's, numbered as the agent's next.
+    pub fn forge(&mut self, payload_type: PayloadType, payload: Vec<u8>) {
+        let header = Header {
+            message_type: MessageType::OutputStreamData,
             created_date: 1,
             sequence: self.next_forged,
             flags: 0,
             message_id: uuid::Uuid::nil(),
-            payload_type: PayloadType::Output,
+            payload_type,
         };
         self.next_forged += 1;
         let payload = payload.into();

@@ -3,6 +3,7 @@
 //! The one type that sees all layers; it dispatches between them and keeps the order of the session.
 
 mod event;
+mod opening;
 mod phase;
 mod timer;
 
@@ -17,17 +18,16 @@ pub use timer::Timer;
 
 pub(crate) use timer::TimerTable;
 
-use crate::cipher::{self, Cipher, DataKey};
+use crate::cipher::{self, Cipher};
 use crate::config::Config;
 use crate::control::{Closing, OpenDataChannelInput};
 use crate::endpoint::{Endpoint, Transmit};
 use crate::error::ProtocolError;
-use crate::handshake::{Agreed, Answer, EncryptionChallenge, HandshakeComplete};
+use crate::handshake::Agreed;
 use crate::message::{Flag, Message, MessageType, PayloadType};
 use crate::port::Port;
 use crate::reliable::{Payload, Reliable, Side};
 use crate::session::SessionKind;
-use crate::smux::{KEEP_ALIVE_FRAME, Role};
 use crate::version::{CLIENT_VERSION, Version};
 use phase::Phase;
 
@@ -103,37 +103,6 @@ impl Channel {
             self.timers
                 .set(Timer::Handshake, now, self.config.handshake_timeout);
         }
-    }
-
-    /// Answers [`Event::DataKeyNeeded`]: a key that serves no other session, or why there is none,
-    /// which ends the session and is told the agent. Does nothing if no key is needed any more.
-    pub fn handle_data_key(&mut self, now: Instant, key: Result<DataKey, String>) {
-        let (mut answer, agreed) = match std::mem::replace(&mut self.phase, Phase::Opening) {
-            Phase::Keying(answer, agreed) => (answer, agreed),
-            other => {
-                self.phase = other;
-                return;
-            }
-        };
-        match key {
-            Ok(key) => {
-                let first_nonce = self.reliable.first_nonce();
-                match Cipher::new(Side::Client, &key.plaintext, first_nonce) {
-                    Ok(cipher) => self.cipher = Some(cipher),
-                    Err(error) => return self.close(CloseReason::Protocol(error.into())),
-                }
-                answer.provide_key(key.ciphertext);
-                self.phase = Phase::Handshaking {
-                    agreed,
-                    is_proof_due: true,
-                };
-            }
-            Err(reason) => {
-                answer.refuse_key(&reason);
-                self.close_after(now, CloseReason::NoDataKey { reason });
-            }
-        }
-        self.push_json(PayloadType::HandshakeResponse, &answer.response);
     }
 
     /// Ends the session from this side, after what has been written to its streams. [`Event::Closed`]
@@ -251,99 +220,6 @@ impl Channel {
             port.handle_payload(kind, bytes)?;
         }
         Ok(())
-    }
-
-    fn on_handshake_request(&mut self, now: Instant, payload: &[u8]) -> Result<(), ProtocolError> {
-        let answer = Answer::to(payload)?;
-        match (&answer.agreed, &answer.key_request) {
-            (Err(refusal), _) => {
-                let reason = CloseReason::Unsupported(refusal.clone());
-                self.close_after(now, reason);
-                self.push_json(PayloadType::HandshakeResponse, &answer.response);
-            }
-            (Ok(agreed), None) => {
-                self.phase = Phase::Handshaking {
-                    agreed: *agreed,
-                    is_proof_due: false,
-                };
-                self.push_json(PayloadType::HandshakeResponse, &answer.response);
-            }
-            (Ok(agreed), Some(request)) => {
-                self.events.push_back(Event::DataKeyNeeded {
-                    key_id: request.key_id.clone(),
-                    challenge: request.challenge.clone(),
-                });
-                let agreed = *agreed;
-                self.phase = Phase::Keying(Box::new(answer), agreed);
-            }
-        }
-        Ok(())
-    }
-
-    /// Answers the agent's challenge, once: it is sealed with the agent's half of the data key, and goes
-    /// back sealed with the client's. That proves to either end that the other has the key.
-    fn on_challenge(&mut self, agreed: Agreed, payload: &[u8]) -> Result<(), ProtocolError> {
-        let request: EncryptionChallenge = serde_json::from_slice(payload)
-            .map_err(|_| ProtocolError::Handshake("EncryptionChallengeRequest"))?;
-        let cipher = self.cipher.as_mut().ok_or(ProtocolError::NoProof)?;
-        let plain = cipher
-            .open(&request.challenge)
-            .map_err(ProtocolError::Proof)?;
-        let challenge = cipher.seal(&plain)?.to_vec();
-        self.phase = Phase::Handshaking {
-            agreed,
-            is_proof_due: false,
-        };
-        let response = EncryptionChallenge { challenge };
-        self.push_json(PayloadType::EncryptionChallengeResponse, &response);
-        Ok(())
-    }
-
-    fn on_handshake_complete(
-        &mut self,
-        now: Instant,
-        agreed: Agreed,
-        payload: &[u8],
-    ) -> Result<(), ProtocolError> {
-        let complete: HandshakeComplete = serde_json::from_slice(payload)
-            .map_err(|_| ProtocolError::Handshake("HandshakeComplete"))?;
-        self.establish(agreed, complete.customer_message);
-        self.phase = Phase::Settling(agreed);
-        self.barrier = None;
-        match agreed.kind {
-            SessionKind::Port {
-                is_multiplexed: true,
-            } => {
-                let frame = Bytes::from_static(&KEEP_ALIVE_FRAME);
-                self.control.push_back((PayloadType::Output, frame));
-                let expects_keep_alive = |version: Version| version.agent_expects_keep_alive();
-                if agreed.agent_version.is_some_and(expects_keep_alive) {
-                    self.timers
-                        .set(Timer::KeepAlive, now, self.config.keep_alive_interval);
-                }
-            }
-            SessionKind::Port {
-                is_multiplexed: false,
-            } => {
-                self.timers
-                    .set(Timer::Settle, now, self.config.settle_delay);
-            }
-            // The port of a shell sends it again: the agent may drop this one.
-            SessionKind::Shell | SessionKind::Command => {
-                let size = self.config.terminal_size.encode().into();
-                self.control.push_back((PayloadType::Size, size));
-            }
-        }
-        Ok(())
-    }
-
-    fn establish(&mut self, agreed: Agreed, customer_message: String) {
-        self.port = Some(Port::new(Role::Client, agreed.kind, &self.config));
-        self.events.push_back(Event::Established(Established {
-            agent_version: agreed.agent_version,
-            kind: agreed.kind,
-            customer_message,
-        }));
     }
 
     fn on_acked(&mut self) {

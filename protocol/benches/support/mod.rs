@@ -1,21 +1,17 @@
 //! Both ends of a session, connected by nothing but function calls.
 
 #![allow(dead_code, reason = "each bench uses its part")]
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a bench that panics measures nothing"
-)]
+#![expect(clippy::unwrap_used, reason = "a bench that panics measures nothing")]
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ssmfwd_protocol::agent::{Agent, Session, SessionType};
+use ssmfwd_protocol::agent::{Agent, Encryption, Session, SessionType};
 use ssmfwd_protocol::channel::Event;
 use ssmfwd_protocol::config::Config;
 use ssmfwd_protocol::port::StreamEvent;
-use ssmfwd_protocol::{Channel, Endpoint, StreamId, Transmit};
+use ssmfwd_protocol::{Channel, DataKey, Endpoint, StreamId, Transmit};
 
 /// Both ends of a session, and the one instant at which all of it happens.
 pub(crate) struct Ends {
@@ -25,8 +21,27 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
-    /// Ends that have shaken hands; the client's messages carry so many bytes.
+    /// Ends of a port session that have shaken hands; the client's messages carry so many bytes.
     pub(crate) fn established(payload_len: usize) -> Self {
+        let properties = BTreeMap::from([("type".to_owned(), "LocalPortForwarding".to_owned())]);
+        Self::of(SessionType::Port { properties }, None, payload_len)
+    }
+
+    /// Ends of a command's session.
+    pub(crate) fn command(is_encrypted: bool) -> Self {
+        let encryption = Encryption {
+            key_id: "alias/bench".to_owned(),
+            context_challenge: None,
+            requires_context_challenge: false,
+            proof_challenge: [1; 64],
+        };
+        let session_type = SessionType::NonInteractiveCommands {
+            separates_outputs: true,
+        };
+        Self::of(session_type, is_encrypted.then_some(encryption), 1024)
+    }
+
+    fn of(session_type: SessionType, encryption: Option<Encryption>, payload_len: usize) -> Self {
         let now = now();
         let config = Config {
             payload_len,
@@ -36,10 +51,8 @@ impl Ends {
         let session = Session {
             id: "session".to_owned(),
             agent_version: "3.3.987.0".parse().unwrap(),
-            session_type: SessionType::Port {
-                properties: BTreeMap::from([("type".to_owned(), "LocalPortForwarding".to_owned())]),
-            },
-            encryption: None,
+            session_type,
+            encryption,
         };
         let mut ends = Self {
             client: Channel::new(config, 1, now, Duration::ZERO),
@@ -49,9 +62,14 @@ impl Ends {
         ends.agent.handle_connected(now);
         ends.client.handle_connected(now, "token");
         ends.exchange();
-        let Some(Event::Established(_)) = ends.client.poll_event() else {
-            panic!("no handshake");
-        };
+        if let Some(Event::DataKeyNeeded { .. }) = ends.client.poll_event() {
+            let key = DataKey::new(Vec::new(), &[7; 64]).unwrap();
+            ends.client.handle_data_key(now, Ok(key));
+            ends.exchange();
+            ends.agent.handle_data_key(now, Ok([7; 64].into()));
+            ends.exchange();
+        }
+        assert!(ends.client.port().is_some(), "no handshake");
         ends
     }
 
