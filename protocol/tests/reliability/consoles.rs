@@ -363,7 +363,7 @@ fn no_flag_ends_a_shell() {
     pair.client.terminate(pair.now);
     pair.drive_for(SECOND);
     assert_eq!(pair.close_reason(), Some(CloseReason::Terminated));
-    assert_eq!(sent(&pair, PayloadType::Flag), [Bytes::new(); 0]);
+    assert!(sent(&pair, PayloadType::Flag).is_empty());
     // Nor would the agent take it.
     assert!(!pair.agent_events.contains(&AgentEvent::Terminated));
 }

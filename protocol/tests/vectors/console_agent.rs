@@ -70,11 +70,11 @@ impl Replay {
                 ("c2a" | "r2a", Some(frame)) => {
                     replay.agent.handle_message(replay.now, frame.raw.clone());
                 }
-                ("a2c", Some(frame)) if frame.is_stream_data() => {
-                    if last < Some(frame.sequence_number) {
-                        last = Some(frame.sequence_number);
-                        replay.say(frame);
-                    }
+                ("a2c", Some(frame))
+                    if frame.is_stream_data() && last < Some(frame.sequence_number) =>
+                {
+                    last = Some(frame.sequence_number);
+                    replay.say(frame);
                 }
                 ("a2c", Some(frame)) if is_terminating(frame) => {
                     replay.agent.exit(replay.now, 0);
