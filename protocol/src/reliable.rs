@@ -29,6 +29,13 @@ const WHOLE: u64 = 3;
 const ACK_LEN: usize = 192;
 /// Acknowledgements that may wait for the socket before it is no longer read.
 const MAX_ACK_COUNT: usize = 4096;
+/// Acknowledgements that are repeated on a new connection, and the time before the newest from which
+/// they are: what may have been under way when the connection broke.
+///
+/// One that was lost costs the agent a repetition, of which it sends ten a second; repeating one
+/// costs 0.3 KB. The agent sends about 870 messages a second.
+const RECENT_COUNT: usize = 512;
+const RECENT_TIME: Duration = Duration::from_secs(2);
 
 /// Messages from the oldest unacknowledged to the newest, beyond which new data waits.
 ///
@@ -89,8 +96,8 @@ pub(crate) struct Reliable {
     send: SendBuffer,
     recv: RecvBuffer,
     acks: VecDeque<Ack>,
-    /// The newest acknowledgement, sent or not.
-    last_ack: Option<Ack>,
+    /// The newest acknowledgements that were sent, and when.
+    recent_acks: VecDeque<(Instant, Ack)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -120,7 +127,7 @@ impl Reliable {
             send: SendBuffer::new(config.retransmission),
             recv: RecvBuffer::new(config.reorder_count, config.reorder_len),
             acks: VecDeque::new(),
-            last_ack: None,
+            recent_acks: VecDeque::new(),
         }
     }
 
@@ -137,10 +144,7 @@ impl Reliable {
             sequence: message.header.sequence,
         };
         match self.recv.insert(message) {
-            Inserted::Stored | Inserted::Duplicate => {
-                self.acks.push_back(ack);
-                self.last_ack = Some(ack);
-            }
+            Inserted::Stored | Inserted::Duplicate => self.acks.push_back(ack),
             Inserted::Full => {}
         }
     }
@@ -161,6 +165,9 @@ impl Reliable {
     /// Returns the next acknowledgement to be sent.
     pub(crate) fn poll_ack(&mut self, now: Instant) -> Option<Bytes> {
         let ack = self.acks.pop_front()?;
+        if self.side == Side::Client {
+            self.remember(now, ack);
+        }
         let body = Acknowledge {
             acknowledged_message_type: self.side.receives().as_str(),
             acknowledged_message_id: ack.message_id,
@@ -242,14 +249,16 @@ impl Reliable {
         self.send.is_acked(sequence)
     }
 
-    /// Prepares for a new connection: all of our own that is unacknowledged goes out again.
+    /// Prepares for a new connection: first acknowledgements go out, then all of our own that is
+    /// unacknowledged, in order.
     ///
-    /// The client repeats its newest acknowledgement if it has no other: the agent was told to pause
-    /// when the channel was lost, and any message of the client ends that.
+    /// The client repeats those acknowledgements that may have been lost with the old connection, at
+    /// least its newest. The agent was told to pause when the channel was lost, and any message of the
+    /// client ends that; and of what it takes for unacknowledged it repeats ten messages a second.
     pub(crate) fn on_connected(&mut self) {
-        if self.side == Side::Client && self.acks.is_empty() {
-            self.acks.extend(self.last_ack);
-        }
+        let unsent = std::mem::take(&mut self.acks);
+        self.acks = self.recent_acks.drain(..).map(|(_, ack)| ack).collect();
+        self.acks.extend(unsent);
         self.send.retransmit_all();
     }
 
@@ -296,6 +305,16 @@ impl Reliable {
     /// A fresh id, such as the one of a connect request.
     pub(crate) fn next_id(&mut self) -> Uuid {
         self.stamp.id()
+    }
+
+    fn remember(&mut self, now: Instant, ack: Ack) {
+        self.recent_acks.push_back((now, ack));
+        let oldest = |acks: &VecDeque<(Instant, Ack)>| acks.front().map(|(sent, _)| *sent);
+        while self.recent_acks.len() > RECENT_COUNT
+            || oldest(&self.recent_acks).is_some_and(|sent| sent + RECENT_TIME < now)
+        {
+            self.recent_acks.pop_front();
+        }
     }
 
     fn push(&mut self, now: Instant, payload_type: PayloadType, frame: Frame) -> Bytes {

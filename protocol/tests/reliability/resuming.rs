@@ -1,13 +1,13 @@
 //! Channels that are lost and replaced.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use ssmfwd_protocol::Endpoint;
 use ssmfwd_protocol::config::Config;
-use ssmfwd_protocol::message::MessageType;
+use ssmfwd_protocol::message::{Message, MessageType};
 
 use crate::support::{Behaviour, Faults, Options, Pair, for_each_seed, noise};
 
@@ -82,21 +82,61 @@ fn the_handshake_survives_a_lost_channel_at_any_moment() {
     }
 }
 
+/// The kinds and numbers of what the client sends from now on.
+fn record_sent(pair: &mut Pair) -> Rc<RefCell<Vec<(MessageType, i64)>>> {
+    let sent = Rc::new(RefCell::new(Vec::new()));
+    let recorded = sent.clone();
+    pair.up.lose_if(move |wire| {
+        let message = Message::decode(Bytes::copy_from_slice(wire)).unwrap();
+        let header = message.header;
+        recorded
+            .borrow_mut()
+            .push((header.message_type, header.sequence));
+        false
+    });
+    sent
+}
+
 #[test]
-fn everything_unacknowledged_goes_out_at_once_on_a_new_channel() {
+fn a_new_channel_gets_an_acknowledgement_and_then_everything_unacknowledged_at_once_in_order() {
     let mut pair = Pair::established(Options::default().faults(Faults::delay(50)));
-    pair.open(Behaviour::Sink, noise(1, 200 * KIB)).unwrap();
+    pair.drive_for(SECOND);
+    let before = record_sent(&mut pair);
+    // More than the window holds, so that new data waits behind what is repeated.
+    pair.open(Behaviour::Sink, noise(1, 3000 * KIB)).unwrap();
     pair.drive_for(Duration::from_millis(20));
     pair.disconnect_client();
     pair.drive_for(5 * SECOND);
+    let after = record_sent(&mut pair);
+    pair.connect();
+    pair.drive_for(Duration::ZERO);
+
+    let before = before.take();
+    assert!(before.len() > 50, "{} messages", before.len());
+    let after = after.take();
+    assert_eq!(after[0].0, MessageType::Acknowledge);
+    let mut repeated = after;
+    repeated.retain(|(kind, _)| *kind != MessageType::Acknowledge);
+    assert_eq!(repeated, before);
+    pair.complete(MINUTE);
+}
+
+#[test]
+fn acknowledgements_lost_with_a_channel_are_repeated_on_the_next() {
+    let mut pair = Pair::established(Options::default());
+    pair.drive_for(SECOND);
+    pair.up
+        .lose_if(|wire| wire[4..].starts_with(b"acknowledge"));
+    pair.open(Behaviour::Source(200 * KIB), Bytes::from_static(b"GET"))
+        .unwrap();
+    pair.drive_for(Duration::from_millis(50));
+    pair.disconnect_client();
+    pair.up.lose_no_more();
     pair.connect();
     let start = pair.now;
     pair.complete(MINUTE);
-    assert!(
-        pair.now - start < Duration::from_millis(450),
-        "{:?}",
-        pair.now - start
-    );
+    // The agent would repeat its 200 messages at ten a second.
+    assert!(pair.now - start < SECOND, "{:?}", pair.now - start);
 }
 
 #[test]
