@@ -12,10 +12,10 @@ pub struct Config {
     /// 1,024 is what plugin and agent send (`StreamDataPayloadSize`, `config.go`). More is faster and
     /// was taken by agents, but the service's limit is unknown.
     pub payload_len: usize,
-    /// Bytes on the wire, headers included, that may be unacknowledged before new data waits.
+    /// Most bytes on the wire, headers included, that may be unacknowledged before new data waits.
     ///
-    /// 1 MiB keeps 100 Mbit/s busy at 80 ms, and is a quarter of the agent's smux buffer, which it
-    /// cannot overrun: the agent acknowledges only what it has passed on.
+    /// The window adapts to the path below this bound. 3.5 MiB keep 100 Mbit/s busy at 280 ms, and a
+    /// resumed session has to send no more than that again. Agents have no window and no bound.
     pub send_window_len: usize,
     /// Bytes one stream's writer may queue before it waits for the window.
     pub stream_send_len: usize,
@@ -60,7 +60,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             payload_len: 1024,
-            send_window_len: 1024 * 1024,
+            send_window_len: 3584 * 1024,
             stream_send_len: 64 * 1024,
             receive_buffer_len: 4 * 1024 * 1024,
             reorder_count: 10_000,

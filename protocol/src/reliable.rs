@@ -7,6 +7,7 @@
 mod recv;
 mod rtt;
 mod send;
+mod window;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -17,11 +18,12 @@ use uuid::{Builder, Uuid};
 
 pub(crate) use recv::Payload;
 
-use crate::config::Config;
+use crate::config::{Config, Repair};
 use crate::control::{Acknowledge, Acknowledged};
-use crate::message::{Frame, Header, Message, MessageType, PayloadType};
+use crate::message::{Frame, HEADER_LEN, Header, Message, MessageType, PayloadType};
 use recv::{Inserted, RecvBuffer};
 use send::SendBuffer;
+use window::Window;
 
 /// Header flags of messages that are neither first nor in the middle of a stream.
 const WHOLE: u64 = 3;
@@ -91,7 +93,6 @@ impl Stamp {
 pub(crate) struct Reliable {
     side: Side,
     payload_len: usize,
-    send_window_len: usize,
     stamp: Stamp,
     send: SendBuffer,
     recv: RecvBuffer,
@@ -115,16 +116,22 @@ impl Reliable {
         now: Instant,
         unix: Duration,
     ) -> Self {
+        let window = match config.retransmission.repair {
+            Repair::Selective => {
+                Window::adaptive(config.send_window_len, config.payload_len + HEADER_LEN)
+            }
+            // The official ends have no window: theirs is but a bound of memory.
+            Repair::OldestOnly { .. } => Window::fixed(config.send_window_len),
+        };
         Self {
             side,
             payload_len: config.payload_len,
-            send_window_len: config.send_window_len,
             stamp: Stamp {
                 ids: Rng::with_seed(seed),
                 started: now,
                 started_unix: unix,
             },
-            send: SendBuffer::new(config.retransmission),
+            send: SendBuffer::new(config.retransmission, window),
             recv: RecvBuffer::new(config.reorder_count, config.reorder_len),
             acks: VecDeque::new(),
             recent_acks: VecDeque::new(),
@@ -231,7 +238,7 @@ impl Reliable {
 
     /// Returns whether the window has room for new data.
     pub(crate) fn is_window_open(&self) -> bool {
-        self.send.unacked_len() < self.send_window_len && self.send.span_count() < MAX_SPAN_COUNT
+        self.send.is_window_open() && self.send.span_count() < MAX_SPAN_COUNT
     }
 
     /// Returns whether so many acknowledgements wait that nothing more may be received.

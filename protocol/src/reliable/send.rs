@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::rtt::RttEstimator;
+use super::window::{Acked, Window};
 use crate::config::{Repair, Retransmission};
 
 /// Later transmissions that must be acknowledged before an earlier one counts as lost.
@@ -27,6 +28,7 @@ const TIMEOUT_BURST: usize = 32;
 pub(crate) struct SendBuffer {
     repair: Repair,
     rtt: RttEstimator,
+    pub(super) window: Window,
     /// Sequence number of the first entry of `messages`.
     base: i64,
     /// From the oldest unacknowledged message on; `None` where the acknowledgement came early.
@@ -62,10 +64,11 @@ struct Transmission {
 }
 
 impl SendBuffer {
-    pub(crate) fn new(config: Retransmission) -> Self {
+    pub(crate) fn new(config: Retransmission, window: Window) -> Self {
         Self {
             repair: config.repair,
             rtt: RttEstimator::new(config),
+            window,
             base: 0,
             messages: VecDeque::new(),
             unacked_len: 0,
@@ -113,6 +116,7 @@ impl SendBuffer {
         let Some(acked) = self.slot(sequence).and_then(Option::take) else {
             return;
         };
+        let unacked_len = self.unacked_len;
         self.unacked_len -= acked.frame.len();
         self.lost.remove(&sequence);
         while let Some(None) = self.messages.front() {
@@ -128,11 +132,20 @@ impl SendBuffer {
         let arrived = if was_sent_once || self.rtt.is_plausible(elapsed) {
             acked.last_order
         } else {
+            self.window.on_spurious();
             acked.first_order
         };
         self.acked_order = self.acked_order.max(Some(arrived));
         if self.repair == Repair::Selective {
             self.detect_lost();
+            let acked = Acked {
+                len: acked.frame.len(),
+                order: arrived,
+                next_order: self.next_order,
+                rtt: was_sent_once.then_some(elapsed),
+                unacked_len,
+            };
+            self.window.on_ack(now, acked);
         }
     }
 
@@ -152,6 +165,7 @@ impl SendBuffer {
                     }
                 }
                 if expired_count > 0 {
+                    self.count_lost(expired_count);
                     self.rtt.back_off();
                 }
             }
@@ -186,8 +200,20 @@ impl SendBuffer {
                     .map(|(_, at)| at),
             );
             self.transmissions.clear();
+            self.window.on_connected(self.next_order);
             self.rtt.end_back_off();
         }
+    }
+
+    /// Returns whether the window has room for another message.
+    pub(crate) fn is_window_open(&self) -> bool {
+        self.unacked_len < self.window.len()
+    }
+
+    /// Wire bytes that may be unacknowledged.
+    #[cfg(test)]
+    pub(crate) fn window_len(&self) -> usize {
+        self.window.len()
     }
 
     /// Wire bytes sent and not acknowledged.
@@ -242,8 +268,16 @@ impl SendBuffer {
                 return;
             };
             if !self.is_stale(&transmission) {
+                self.count_lost(1);
                 self.lost.insert(transmission.sequence);
             }
+        }
+    }
+
+    /// Tells the window of losses. Before the first sample they are a guess.
+    fn count_lost(&mut self, count: usize) {
+        if self.rtt.srtt().is_some() {
+            self.window.on_lost(count);
         }
     }
 
@@ -291,7 +325,7 @@ mod tests {
 
     fn sent(count: u8) -> (SendBuffer, Instant) {
         let now = testing::any_instant();
-        let mut buffer = SendBuffer::new(Retransmission::default());
+        let mut buffer = SendBuffer::new(Retransmission::default(), Window::fixed(1));
         for number in 0..count {
             buffer.push(now, Bytes::from(vec![number]));
         }
@@ -397,7 +431,7 @@ mod tests {
     #[test]
     fn the_official_ends_repair_their_oldest_message_only() {
         let now = testing::any_instant();
-        let mut buffer = SendBuffer::new(Retransmission::official());
+        let mut buffer = SendBuffer::new(Retransmission::official(), Window::fixed(1));
         for number in 0..5 {
             buffer.push(now, Bytes::from(vec![number]));
         }
@@ -414,7 +448,7 @@ mod tests {
     #[test]
     fn the_official_ends_repair_one_message_a_tick() {
         let now = testing::any_instant();
-        let mut buffer = SendBuffer::new(Retransmission::official());
+        let mut buffer = SendBuffer::new(Retransmission::official(), Window::fixed(1));
         for number in 0..2 {
             buffer.push(now, Bytes::from(vec![number]));
         }
