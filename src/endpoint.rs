@@ -112,6 +112,7 @@ impl<E: Endpoint> State<E> {
                 StreamEvent::Finished(id) => self.slot(id, |slot| slot.finish(End::Finished)),
                 StreamEvent::Cut(id) => self.slot(id, |slot| slot.finish(End::Cut)),
                 StreamEvent::Refused(id) => self.slot(id, |slot| slot.finish(End::Refused)),
+                StreamEvent::Stalled(id) => tracing::debug!(?id, "stream stalled"),
                 StreamEvent::Available => self.wake_openers(),
                 unknown => tracing::warn!(?unknown, "stream event passed over"),
             }

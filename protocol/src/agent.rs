@@ -82,8 +82,10 @@ impl Agent {
     /// the epoch.
     pub fn new(session: Session, seed: u64, now: Instant, unix: Duration) -> Self {
         let config = Config {
-            // The official agent has no window; its smux stops at 4 MiB of unread data.
-            send_window_len: 4 * 1024 * 1024,
+            // The official agent has no window and stores 100,000 messages; its smux stops reading at
+            // 4 MiB of unread data, and with it the channel.
+            send_window_len: 100_000 * 1024,
+            receive_buffer_len: 4 * 1024 * 1024,
             stream_send_len: 64 * 1024,
             retransmission: Retransmission::official(),
             ..Config::default()

@@ -19,10 +19,25 @@ pub struct Config {
     pub send_window_len: usize,
     /// Bytes one stream's writer may queue before it waits for the window.
     pub stream_send_len: usize,
-    /// Received bytes that may wait for the application before the socket is no longer read.
+    /// Received bytes, over all streams, that may wait for the application before the socket is no longer
+    /// read; with it, acknowledgements and the end of the session wait too.
     ///
-    /// 4 MiB, the receive buffer of smux itself (`DefaultConfig`, `mux.go`).
+    /// 32 MiB last an agent, which sends 0.87 MB/s, for half a minute. What is dropped instead it would
+    /// send again at ten messages a second, so there is no better way out.
     pub receive_buffer_len: usize,
+    /// Received bytes of one stream after which it is reported as stalled, see
+    /// [`StreamEvent::Stalled`](crate::port::StreamEvent::Stalled). More is taken as long as
+    /// [`Self::receive_buffer_len`] allows.
+    pub stream_receive_len: usize,
+    /// Bytes a stream may send without anything coming back before it is reported as stalled.
+    ///
+    /// The agent stops reading everything once its connections leave 4 MiB unread in total
+    /// (`DefaultConfig`, `mux.go`). It acknowledges a message when its mux has taken it, not when the
+    /// target has, and smux v1 has no window: nothing tells a target that reads silently, such as that of
+    /// an HTTP upload, from one that does not read. A target that is sent more than 4 MiB and takes
+    /// nothing therefore blocks its session, and a limit that prevented it would stop every silent
+    /// upload. What helps is to keep other connections out of such a session.
+    pub stream_unanswered_len: usize,
     /// Messages that may arrive ahead of a missing one; further ones are not acknowledged.
     ///
     /// The official client holds 10,000 (`IncomingMessageBufferCapacity`).
@@ -62,7 +77,9 @@ impl Default for Config {
             payload_len: 1024,
             send_window_len: 3584 * 1024,
             stream_send_len: 64 * 1024,
-            receive_buffer_len: 4 * 1024 * 1024,
+            receive_buffer_len: 32 * 1024 * 1024,
+            stream_receive_len: 4 * 1024 * 1024,
+            stream_unanswered_len: 1024 * 1024,
             reorder_count: 10_000,
             reorder_len: 8 * 1024 * 1024,
             retransmission: Retransmission::default(),

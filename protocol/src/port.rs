@@ -33,6 +33,10 @@ pub enum StreamEvent {
     Cut(StreamId),
     /// The agent could not connect to the destination (client's end only).
     Refused(StreamId),
+    /// It may come to block the session (client's end only): its reader is behind by more than
+    /// [`Config::stream_receive_len`], or it has sent more than [`Config::stream_unanswered_len`]
+    /// without anything coming back. New connections are better off in another session.
+    Stalled(StreamId),
     /// A stream can be opened again after [`OpenError::Busy`].
     Available,
 }
@@ -54,6 +58,8 @@ impl Port {
         let limits = Limits {
             stream_send_len: config.stream_send_len,
             receive_len: config.receive_buffer_len,
+            stream_receive_len: config.stream_receive_len,
+            unanswered_len: config.stream_unanswered_len,
             stream_count: config.stream_count,
         };
         Self(match kind {
@@ -125,7 +131,7 @@ impl Port {
         }
     }
 
-    /// Returns everything that waits to be read; empty if nothing does.
+    /// Returns the next of what waits to be read; empty if nothing does.
     ///
     /// It counts as unread until the next call, which tells that the reader is done with it.
     pub fn read(&mut self, id: StreamId) -> Bytes {
@@ -170,6 +176,16 @@ impl Port {
             Carrier::Basic(basic) => basic.stream_count(),
             Carrier::Console(console) => console.stream_count(),
         }
+    }
+
+    /// Streams that are stalled now, in the sense of [`StreamEvent::Stalled`]. Without multiplexing there
+    /// are none: nothing else could be blocked.
+    pub fn stalled_streams(&self) -> impl Iterator<Item = StreamId> {
+        let mux = match &self.0 {
+            Carrier::Mux(mux) => Some(mux),
+            Carrier::Basic(_) | Carrier::Console(_) => None,
+        };
+        mux.into_iter().flat_map(Mux::stalled_streams)
     }
 
     /// Takes a payload of the stream data kind; one that does not belong to the session is passed over.

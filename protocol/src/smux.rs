@@ -14,7 +14,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use crate::error::{MuxError, OpenError};
 use crate::port::StreamEvent;
 use frame::{FrameHeader, HEADER_LEN};
-use stream::StreamState;
+use stream::{StreamState, Unread};
 
 pub(crate) use stream::Chunks;
 
@@ -58,6 +58,10 @@ pub(crate) struct Limits {
     pub(crate) stream_send_len: usize,
     /// Received bytes, over all streams, beyond which the peer is held back.
     pub(crate) receive_len: usize,
+    /// Received bytes of one stream beyond which it counts as stalled.
+    pub(crate) stream_receive_len: usize,
+    /// Bytes sent on a stream, with nothing coming back, beyond which it counts as stalled.
+    pub(crate) unanswered_len: usize,
     /// Streams that may be open.
     pub(crate) stream_count: usize,
 }
@@ -142,7 +146,7 @@ impl Mux {
         written_len
     }
 
-    /// Returns everything received for the stream; empty if nothing waits.
+    /// Returns the next of what was received for the stream; empty if nothing waits.
     ///
     /// It counts as unread until the next call, which tells that the reader is done with it.
     pub(crate) fn read(&mut self, id: StreamId) -> Bytes {
@@ -150,9 +154,10 @@ impl Mux {
             return Bytes::new();
         };
         self.receive_len -= stream.lent_len;
-        stream.lent_len = stream.recv.len();
-        // Taken whole: what is left of a split buffer would keep its memory.
-        std::mem::take(&mut stream.recv).freeze()
+        let data = stream.recv.pop();
+        stream.lent_len = data.len();
+        stream.is_stalled &= self.limits.is_stalled(stream);
+        data
     }
 
     /// Closes the stream once what was written is sent. What arrives from now on is discarded.
@@ -162,7 +167,7 @@ impl Mux {
         };
         stream.is_finishing = true;
         self.receive_len -= stream.unread_len();
-        stream.recv = BytesMut::new();
+        stream.recv = Unread::default();
         stream.lent_len = 0;
         if stream.is_peer_closed || stream.send.len() == 0 {
             self.close(id);
@@ -262,6 +267,12 @@ impl Mux {
         self.receive_len + self.unfinished.len() + queued_len
     }
 
+    /// Streams that may come to block the session.
+    pub(crate) fn stalled_streams(&self) -> impl Iterator<Item = StreamId> {
+        let stalled = |(id, stream): (&StreamId, &StreamState)| stream.is_stalled.then_some(*id);
+        self.streams.iter().filter_map(stalled)
+    }
+
     /// Streams open now.
     pub(crate) fn stream_count(&self) -> usize {
         self.streams.len()
@@ -304,13 +315,14 @@ impl Mux {
         if stream.is_finishing || stream.is_peer_closed {
             return;
         }
-        if stream.recv.is_empty() {
+        if stream.recv.len() == 0 {
             self.events.push_back(StreamEvent::Readable(id));
         }
-        // Copied, so that a slow reader holds its own bytes and not the socket's read buffer.
-        stream.recv.extend_from_slice(data);
+        stream.recv.push(data);
         stream.has_received = true;
+        stream.unanswered_len = 0;
         self.receive_len += data.len();
+        self.look_for_stall(id);
     }
 
     fn on_close(&mut self, id: StreamId) {
@@ -341,6 +353,18 @@ impl Mux {
         if let Some(stream) = self.streams.remove(&id) {
             self.receive_len -= stream.unread_len();
             self.control.push_back(FrameHeader::Close(id));
+        }
+    }
+
+    /// Reports a stream that has begun to stall; notes one that has recovered.
+    fn look_for_stall(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        let was_stalled = stream.is_stalled;
+        stream.is_stalled = self.role == Role::Client && self.limits.is_stalled(stream);
+        if stream.is_stalled && !was_stalled {
+            self.events.push_back(StreamEvent::Stalled(id));
         }
     }
 
@@ -379,6 +403,7 @@ impl Mux {
         .encode(out);
         let copied_len = stream.send.copy_to(out, len.min(room));
         self.unfinished = stream.send.split_to(len - copied_len);
+        stream.unanswered_len += len;
         if stream.is_writer_waiting && stream.send.len() <= self.limits.stream_send_len / 2 {
             stream.is_writer_waiting = false;
             self.events.push_back(StreamEvent::Writable(id));
@@ -386,8 +411,16 @@ impl Mux {
         if stream.is_finishing && stream.send.len() == 0 {
             self.close(id);
         } else {
+            self.look_for_stall(id);
             self.schedule(id);
         }
+    }
+}
+
+impl Limits {
+    fn is_stalled(&self, stream: &StreamState) -> bool {
+        stream.unread_len() >= self.stream_receive_len
+            || stream.unanswered_len >= self.unanswered_len
     }
 }
 

@@ -234,6 +234,8 @@ mod tests {
             Limits {
                 stream_send_len: 8,
                 receive_len: 8,
+                stream_receive_len: 8,
+                unanswered_len: 8,
                 stream_count: 1,
             },
         )

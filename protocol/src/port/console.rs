@@ -259,6 +259,8 @@ mod tests {
     fn console(role: Role, is_terminal: bool) -> Console {
         let limits = Limits {
             stream_send_len: 8,
+            unanswered_len: 8,
+            stream_receive_len: 8,
             receive_len: 8,
             stream_count: 1,
         };

@@ -68,6 +68,39 @@ impl Chunks {
     }
 }
 
+/// Bytes of a segment after which the next one is begun.
+const SEGMENT_LEN: usize = 64 * 1024;
+
+/// Received bytes in segments: a reader that is behind costs no more memory than its bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Unread {
+    segments: VecDeque<BytesMut>,
+    len: usize,
+}
+
+impl Unread {
+    /// Bytes that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Appends a copy: a slice would hold the socket's whole read buffer.
+    pub(crate) fn push(&mut self, data: &[u8]) {
+        self.len += data.len();
+        match self.segments.back_mut() {
+            Some(last) if last.len() + data.len() <= SEGMENT_LEN => last.extend_from_slice(data),
+            _ => self.segments.push_back(BytesMut::from(data)),
+        }
+    }
+
+    /// Takes the oldest segment, whole: what is left of a split buffer would keep its memory.
+    pub(crate) fn pop(&mut self) -> Bytes {
+        let segment = self.segments.pop_front().unwrap_or_default().freeze();
+        self.len -= segment.len();
+        segment
+    }
+}
+
 /// State of one open stream.
 ///
 /// smux v1 has no half-close: a close frame ends both directions for its sender, who forgets the
@@ -77,9 +110,13 @@ pub(crate) struct StreamState {
     /// Waiting to be framed.
     pub(crate) send: Chunks,
     /// Received and not yet read.
-    pub(crate) recv: BytesMut,
+    pub(crate) recv: Unread,
     /// Bytes the reader has taken and may not be done with.
     pub(crate) lent_len: usize,
+    /// Bytes sent since the last arrived.
+    pub(crate) unanswered_len: usize,
+    /// It was reported as stalled, and has not recovered.
+    pub(crate) is_stalled: bool,
     /// Any data has ever arrived: a dial that failed at the agent leaves none.
     pub(crate) has_received: bool,
     /// The application has written everything; a close frame follows the queued data.

@@ -3,6 +3,8 @@ use super::*;
 const LIMITS: Limits = Limits {
     stream_send_len: 64,
     receive_len: 100,
+    stream_receive_len: 50,
+    unanswered_len: 80,
     stream_count: 4,
 };
 
@@ -134,6 +136,30 @@ fn a_stalled_reader_holds_the_session_back_until_it_reads() {
     assert!(server.is_receive_blocked(), "the reader may still hold it");
     assert!(server.read(id).is_empty());
     assert!(!server.is_receive_blocked());
+}
+
+#[test]
+fn a_reader_that_is_behind_is_reported_until_it_has_caught_up() {
+    let (mut client, mut server) = pair();
+    let id = client.open().unwrap();
+    carry(&mut client, &mut server, 40);
+    for _ in 0..2 {
+        server.write(id, &mut Bytes::from(vec![1; 50]));
+        carry(&mut server, &mut client, 40);
+        let reported = events(&mut client);
+        assert_eq!(
+            reported,
+            [StreamEvent::Readable(id), StreamEvent::Stalled(id)]
+        );
+        assert_eq!(client.read(id).len(), 50);
+        assert_eq!(
+            client.stalled_streams().count(),
+            1,
+            "it may still hold them"
+        );
+        client.read(id);
+        assert_eq!(client.stalled_streams().count(), 0);
+    }
 }
 
 #[test]

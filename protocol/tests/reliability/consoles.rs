@@ -66,6 +66,7 @@ fn shells_carry_every_byte_over_bad_networks() {
         reordering: 0.1,
         delay: Duration::from_millis(50),
         jitter: Duration::from_millis(50),
+        rate: None,
     };
     for session_type in [SHELL, SessionType::InteractiveCommands] {
         for is_encrypted in [false, true] {

@@ -98,6 +98,7 @@ fn everything_at_once_is_borne() {
             reordering: 0.1,
             delay: Duration::from_millis(100),
             jitter: Duration::from_millis(50),
+            rate: None,
         };
         transfer(
             Options {

@@ -19,5 +19,6 @@ mod closing;
 mod consoles;
 mod encryption;
 mod faults;
+mod flow;
 mod resuming;
 mod schedules;

@@ -21,6 +21,7 @@ fn random_faults(rng: &mut Rng) -> Faults {
         reordering: probability(0.2),
         delay: Duration::from_millis((probability(1.0) * probability(2000.0)) as u64),
         jitter: Duration::from_millis(probability(300.0) as u64),
+        rate: None,
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) struct Faults {
     pub(crate) delay: Duration,
     /// Up to so much more; order is kept, as on TCP.
     pub(crate) jitter: Duration,
+    /// Bytes per second that pass; the rest queues up. All at once, without it.
+    pub(crate) rate: Option<u32>,
 }
 
 impl Faults {
@@ -43,6 +45,8 @@ pub(crate) struct Link {
     sent_count: u64,
     /// Arrival of the last message that was not held up.
     last: Option<Instant>,
+    /// When the queue in front of the bottleneck is empty.
+    idle_at: Option<Instant>,
     filter: Option<Filter>,
 }
 
@@ -64,6 +68,7 @@ impl Link {
             under_way: BTreeMap::new(),
             sent_count: 0,
             last: None,
+            idle_at: None,
             filter: None,
         }
     }
@@ -86,7 +91,7 @@ impl Link {
         }
         let copies = 1 + usize::from(self.chance(self.faults.duplication));
         for _ in 0..copies {
-            let at = self.arrival(now);
+            let at = self.arrival(now, wire.len());
             let order = self.under_way.len() as u64 + (self.sent_count << 16);
             self.under_way.insert((at, order), wire.clone());
         }
@@ -109,9 +114,11 @@ impl Link {
     pub(crate) fn cut(&mut self) {
         self.under_way.clear();
         self.last = None;
+        self.idle_at = None;
     }
 
-    fn arrival(&mut self, now: Instant) -> Instant {
+    fn arrival(&mut self, now: Instant, len: usize) -> Instant {
+        let now = self.pass_bottleneck(now, len);
         let delay = self.faults.delay + self.faults.jitter.mul_f64(self.rng.f64());
         if self.chance(self.faults.reordering) {
             return now + delay * 2 + Duration::from_millis(1);
@@ -119,6 +126,16 @@ impl Link {
         let at = self.last.map_or(now + delay, |last| last.max(now + delay));
         self.last = Some(at);
         at
+    }
+
+    fn pass_bottleneck(&mut self, now: Instant, len: usize) -> Instant {
+        let Some(rate) = self.faults.rate else {
+            return now;
+        };
+        let sending = Duration::from_secs_f64(len as f64 / f64::from(rate));
+        let passed = self.idle_at.map_or(now, |at| at.max(now)) + sending;
+        self.idle_at = Some(passed);
+        passed
     }
 
     fn chance(&mut self, probability: f64) -> bool {

@@ -20,6 +20,8 @@ pub(crate) enum Behaviour {
     Source(usize),
     /// Sends as [`Self::Source`] does, reads everything, and stays.
     Talk(usize),
+    /// Says one byte of [`noise`], reads at least so many, and closes both ways.
+    HangUp(usize),
     /// Cannot be reached.
     Refuse,
     /// Reads nothing.
@@ -77,8 +79,13 @@ impl Target {
         }
     }
 
-    /// Lets stalled connections read.
+    /// Lets stalled connections read, and those to come.
     pub(crate) fn release(&mut self) {
+        for behaviour in self.plan.values_mut() {
+            if *behaviour == Behaviour::Stall {
+                *behaviour = Behaviour::Sink;
+            }
+        }
         for (id, connection) in &mut self.connections {
             if connection.behaviour == Behaviour::Stall {
                 connection.behaviour = Behaviour::Sink;
@@ -92,6 +99,7 @@ impl Connection {
     fn new(id: StreamId, behaviour: Behaviour) -> Self {
         let outbound = match behaviour {
             Behaviour::Source(len) | Behaviour::Talk(len) => noise(u32::from(id).into(), len),
+            Behaviour::HangUp(_) => noise(u32::from(id).into(), 1),
             _ => Bytes::new(),
         };
         Self {
@@ -123,7 +131,11 @@ impl Connection {
                 self.outbound = read;
             }
         }
-        let is_served = matches!(self.behaviour, Behaviour::Source(_)) && self.outbound.is_empty();
+        let is_served = match self.behaviour {
+            Behaviour::Source(_) => self.outbound.is_empty(),
+            Behaviour::HangUp(len) => self.outbound.is_empty() && self.received.len() >= len,
+            _ => false,
+        };
         if is_served || (self.is_finished && self.behaviour != Behaviour::Stall) {
             port.finish(id);
         }
