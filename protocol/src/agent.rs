@@ -90,8 +90,12 @@ impl Agent {
             retransmission: Retransmission::official(),
             ..Config::default()
         };
+        let mut reliable = Reliable::new(Side::Agent, &config, seed, now, unix);
+        if !session.agent_version.agent_acknowledges_repetitions() {
+            reliable.ignore_repetitions();
+        }
         Self {
-            reliable: Reliable::new(Side::Agent, &config, seed, now, unix),
+            reliable,
             config,
             session,
             state: State::New,

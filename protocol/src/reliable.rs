@@ -96,6 +96,7 @@ pub(crate) struct Reliable {
     stamp: Stamp,
     send: SendBuffer,
     recv: RecvBuffer,
+    acks_repetitions: bool,
     acks: VecDeque<Ack>,
     /// The newest acknowledgements that were sent, and when.
     recent_acks: VecDeque<(Instant, Ack)>,
@@ -133,6 +134,7 @@ impl Reliable {
             },
             send: SendBuffer::new(config.retransmission, window),
             recv: RecvBuffer::new(config.reorder_count, config.reorder_len),
+            acks_repetitions: true,
             acks: VecDeque::new(),
             recent_acks: VecDeque::new(),
         }
@@ -151,9 +153,20 @@ impl Reliable {
             sequence: message.header.sequence,
         };
         match self.recv.insert(message) {
-            Inserted::Stored | Inserted::Duplicate => self.acks.push_back(ack),
-            Inserted::Full => {}
+            Inserted::Stored => self.acks.push_back(ack),
+            Inserted::Duplicate if self.acks_repetitions => self.acks.push_back(ack),
+            Inserted::Duplicate | Inserted::Full => {}
         }
+    }
+
+    /// Passes over repetitions of what was delivered, as agents before 3.2.1041.0 do.
+    pub(crate) fn ignore_repetitions(&mut self) {
+        self.acks_repetitions = false;
+    }
+
+    /// Expects a peer that passes over repetitions of what was delivered.
+    pub(crate) fn presume_delivery(&mut self) {
+        self.send.presume_delivery();
     }
 
     /// Returns the next received payload in order.

@@ -34,6 +34,13 @@ impl Version {
         self <= Self([3, 1, 1511, 0])
     }
 
+    /// Returns whether an agent of this version acknowledges a repetition of what it has delivered.
+    ///
+    /// Source: agent `datachannel.go`, commit b0e8d778.
+    pub fn agent_acknowledges_repetitions(self) -> bool {
+        self >= Self([3, 2, 1041, 0])
+    }
+
     /// Returns whether a client of this version tells a command's standard error from its output.
     pub fn client_separates_outputs(self) -> bool {
         self > Self([1, 2, 295, 0])
@@ -93,6 +100,8 @@ mod tests {
         assert!(version("2.3.756.0").agent_honours_terminate_flag());
         assert!(version("3.1.1511.0").agent_expects_keep_alive());
         assert!(!version("3.1.1511.1").agent_expects_keep_alive());
+        assert!(version("3.2.1041.0").agent_acknowledges_repetitions());
+        assert!(!version("3.2.985.0").agent_acknowledges_repetitions());
         assert!(!version("1.2.295").client_separates_outputs());
         assert!(version("1.2.312.0").client_separates_outputs());
         assert!(version("1.1.70").client_multiplexes());

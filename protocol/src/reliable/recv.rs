@@ -55,8 +55,11 @@ impl RecvBuffer {
             kind: message.header.payload_type,
             bytes: message.payload,
         };
-        if sequence < self.next || self.ahead.contains_key(&sequence) {
+        if sequence < self.next {
             return Inserted::Duplicate;
+        }
+        if self.ahead.contains_key(&sequence) {
+            return Inserted::Stored;
         }
         if sequence == self.next {
             self.ready = Some(payload);
@@ -146,7 +149,8 @@ mod tests {
         popped(&mut buffer);
         assert_eq!(buffer.insert(message(0)), Inserted::Duplicate);
         buffer.insert(message(2));
-        assert_eq!(buffer.insert(message(2)), Inserted::Duplicate);
+        assert_eq!(buffer.insert(message(2)), Inserted::Stored);
+        assert_eq!(buffer.ahead.len(), 1);
         assert_eq!(buffer.insert(message(-5)), Inserted::Duplicate);
     }
 

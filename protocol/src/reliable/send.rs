@@ -23,10 +23,18 @@ const REORDER_THRESHOLD: u64 = 3;
 /// few tell soon enough whether the rest is lost too.
 const TIMEOUT_BURST: usize = 32;
 
+/// Transmissions of a message that later acknowledged ones have overtaken, after which it counts as
+/// delivered where repetitions are not acknowledged.
+///
+/// A connection loses nothing but its end, so one would do; the service may swap neighbours.
+const PRESUMED_COUNT: u8 = 8;
+
 /// Messages in flight, addressed by sequence number.
 #[derive(Debug)]
 pub(crate) struct SendBuffer {
     repair: Repair,
+    /// The peer does not acknowledge repetitions.
+    presumes_delivery: bool,
     rtt: RttEstimator,
     pub(super) window: Window,
     /// Sequence number of the first entry of `messages`.
@@ -35,6 +43,8 @@ pub(crate) struct SendBuffer {
     messages: VecDeque<Option<Unacked>>,
     /// Wire bytes of the unacknowledged messages.
     unacked_len: usize,
+    /// Those of them that were sent more than once.
+    repeated_len: usize,
     /// Transmissions in order; those of acknowledged or retransmitted messages are stale.
     transmissions: VecDeque<Transmission>,
     next_order: u64,
@@ -54,6 +64,8 @@ struct Unacked {
     first_order: u64,
     last_order: u64,
     last_sent: Instant,
+    /// Transmissions that later acknowledged ones have overtaken.
+    overtaken_count: u8,
 }
 
 #[derive(Debug)]
@@ -63,15 +75,23 @@ struct Transmission {
     sent: Instant,
 }
 
+impl Unacked {
+    fn was_sent_once(&self) -> bool {
+        self.first_order == self.last_order
+    }
+}
+
 impl SendBuffer {
     pub(crate) fn new(config: Retransmission, window: Window) -> Self {
         Self {
             repair: config.repair,
+            presumes_delivery: false,
             rtt: RttEstimator::new(config),
             window,
             base: 0,
             messages: VecDeque::new(),
             unacked_len: 0,
+            repeated_len: 0,
             transmissions: VecDeque::new(),
             next_order: 0,
             acked_order: None,
@@ -96,6 +116,7 @@ impl SendBuffer {
             first_order: order,
             last_order: order,
             last_sent: now,
+            overtaken_count: 0,
         }));
     }
 
@@ -104,28 +125,25 @@ impl SendBuffer {
         let sequence = self.lost.pop_first()?;
         let order = self.transmit(now, sequence);
         let unacked = self.unacked_mut(sequence)?;
+        let was_sent_once = unacked.was_sent_once();
         unacked.last_order = order;
         unacked.last_sent = now;
         let frame = unacked.frame.clone();
+        if was_sent_once {
+            self.repeated_len += frame.len();
+        }
         self.retransmitted_count += 1;
         Some(frame)
     }
 
     /// Takes the acknowledgement of one message; unknown numbers are ignored, as the official ends do.
     pub(crate) fn on_ack(&mut self, now: Instant, sequence: i64) {
-        let Some(acked) = self.slot(sequence).and_then(Option::take) else {
+        let unacked_len = self.in_flight_len();
+        let Some(acked) = self.take(sequence) else {
             return;
         };
-        let unacked_len = self.unacked_len;
-        self.unacked_len -= acked.frame.len();
-        self.lost.remove(&sequence);
-        while let Some(None) = self.messages.front() {
-            self.messages.pop_front();
-            self.base += 1;
-        }
-
         let elapsed = now.saturating_duration_since(acked.last_sent);
-        let was_sent_once = acked.first_order == acked.last_order;
+        let was_sent_once = acked.was_sent_once();
         if was_sent_once {
             self.rtt.sample(elapsed);
         }
@@ -190,6 +208,15 @@ impl SendBuffer {
         }
     }
 
+    /// From now on, expects no acknowledgement of a message whose first one was lost: the peer does not
+    /// acknowledge repetitions.
+    ///
+    /// Such a message stays unacknowledged until eight transmissions of it were overtaken by later ones
+    /// that were acknowledged: for ever, if nothing is sent after it.
+    pub(crate) fn presume_delivery(&mut self) {
+        self.presumes_delivery = true;
+    }
+
     /// Declares everything unacknowledged lost: the channel it went out on is gone.
     pub(crate) fn retransmit_all(&mut self) {
         if self.repair == Repair::Selective {
@@ -207,7 +234,7 @@ impl SendBuffer {
 
     /// Returns whether the window has room for another message.
     pub(crate) fn is_window_open(&self) -> bool {
-        self.unacked_len < self.window.len()
+        self.in_flight_len() < self.window.len()
     }
 
     /// Wire bytes that may be unacknowledged.
@@ -268,9 +295,34 @@ impl SendBuffer {
                 return;
             };
             if !self.is_stale(&transmission) {
-                self.count_lost(1);
-                self.lost.insert(transmission.sequence);
+                self.on_overtaken(transmission.sequence);
             }
+        }
+    }
+
+    /// Has a message sent again that the peer did not acknowledge before a later one, unless that has
+    /// happened so often that it must have arrived.
+    fn on_overtaken(&mut self, sequence: i64) {
+        self.count_lost(1);
+        let Some(unacked) = self.unacked_mut(sequence) else {
+            return;
+        };
+        unacked.overtaken_count = unacked.overtaken_count.saturating_add(1);
+        if unacked.overtaken_count >= PRESUMED_COUNT && self.presumes_delivery {
+            tracing::debug!(sequence, "delivered, and its acknowledgement lost");
+            self.take(sequence);
+        } else {
+            self.lost.insert(sequence);
+        }
+    }
+
+    /// Bytes that count against the window: where repetitions are not acknowledged, those of messages
+    /// sent once. The others may never be acknowledged, and would fill it for ever.
+    fn in_flight_len(&self) -> usize {
+        if self.presumes_delivery {
+            self.unacked_len - self.repeated_len
+        } else {
+            self.unacked_len
         }
     }
 
@@ -304,6 +356,21 @@ impl SendBuffer {
         let oldest = self.messages.front()?.as_ref()?;
         let due = oldest.last_sent + self.rtt.rto().max(tick);
         Some(self.last_look.map_or(due, |look| due.max(look + tick)))
+    }
+
+    /// Forgets a message that has been delivered.
+    fn take(&mut self, sequence: i64) -> Option<Unacked> {
+        let unacked = self.slot(sequence)?.take()?;
+        self.unacked_len -= unacked.frame.len();
+        if !unacked.was_sent_once() {
+            self.repeated_len -= unacked.frame.len();
+        }
+        self.lost.remove(&sequence);
+        while let Some(None) = self.messages.front() {
+            self.messages.pop_front();
+            self.base += 1;
+        }
+        Some(unacked)
     }
 
     fn slot(&mut self, sequence: i64) -> Option<&mut Option<Unacked>> {
@@ -426,6 +493,41 @@ mod tests {
         buffer.on_ack(now + MS, 1);
         buffer.retransmit_all();
         assert_eq!(retransmitted(&mut buffer, now + MS), [0, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_message_overtaken_again_and_again_was_delivered_if_repetitions_are_not_acknowledged() {
+        for presumes_delivery in [true, false] {
+            let (mut buffer, now) = sent(1);
+            if presumes_delivery {
+                buffer.presume_delivery();
+            }
+            for round in 0..i64::from(PRESUMED_COUNT) {
+                assert!(!buffer.is_acked(0));
+                for sequence in 3 * round + 1..=3 * round + 3 {
+                    buffer.push(now, Bytes::from_static(b"x"));
+                    buffer.on_ack(now + MS, sequence);
+                }
+                retransmitted(&mut buffer, now + MS);
+            }
+            assert_eq!(buffer.is_acked(0), presumes_delivery);
+        }
+    }
+
+    #[test]
+    fn what_may_never_be_acknowledged_does_not_fill_the_window() {
+        for presumes_delivery in [true, false] {
+            let now = testing::any_instant();
+            let mut buffer = SendBuffer::new(Retransmission::default(), Window::fixed(10));
+            if presumes_delivery {
+                buffer.presume_delivery();
+            }
+            buffer.push(now, Bytes::from_static(&[0; 10]));
+            assert!(!buffer.is_window_open());
+            buffer.retransmit_all();
+            retransmitted(&mut buffer, now);
+            assert_eq!(buffer.is_window_open(), presumes_delivery);
+        }
     }
 
     #[test]

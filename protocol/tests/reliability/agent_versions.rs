@@ -69,7 +69,14 @@ fn an_old_agent_serves_one_connection_after_the_other() {
                 reordering: loss,
                 ..Faults::delay(20)
             };
-            run_in_turn(&mut established(BASIC, seed, faults), 6);
+            let mut pair = established(BASIC, seed, Faults::delay(20));
+            pair.up.faults = faults;
+            // Of its acknowledgements none may be lost: it gives no second one.
+            pair.down.faults = Faults {
+                loss: 0.0,
+                ..faults
+            };
+            run_in_turn(&mut pair, 6);
         });
     }
 }

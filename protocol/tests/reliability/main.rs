@@ -22,3 +22,4 @@ mod faults;
 mod flow;
 mod resuming;
 mod schedules;
+mod ten_thousand;

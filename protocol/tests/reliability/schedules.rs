@@ -1,5 +1,6 @@
 //! Random operations on random networks.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -93,7 +94,7 @@ fn every_byte_arrives_once_and_in_order_whatever_happens() {
         let agent_version = if rng.bool() {
             "3.3.987.0"
         } else {
-            "3.1.1000.0"
+            "3.2.1041.0"
         };
         let config = random_config(&mut rng);
         let options = Options {
@@ -152,6 +153,7 @@ fn a_session_ends_whatever_happens() {
 
 #[test]
 fn one_connection_after_the_other_survives_random_networks() {
+    let busy_count = Cell::new(0);
     for_each_seed(SCHEDULE_COUNT / 3, |seed| {
         let mut rng = Rng::with_seed(seed);
         let agent_version = "3.0.100.0";
@@ -162,13 +164,25 @@ fn one_connection_after_the_other_survives_random_networks() {
         });
         for _ in 0..5 {
             pair.up.faults = random_faults(&mut rng);
-            pair.down.faults = random_faults(&mut rng);
+            // An agent so old does not repeat an acknowledgement that was lost.
+            pair.down.faults = Faults {
+                loss: 0.0,
+                ..random_faults(&mut rng)
+            };
             let upload = noise(rng.u64(..), rng.usize(1..20_000));
-            while pair.open(Behaviour::Echo, upload.clone()).is_err() {
-                let available = pair.user.available_count;
-                pair.drive_bounded(60 * MINUTE, |pair| pair.user.available_count > available);
+            let mut is_open = pair.open(Behaviour::Echo, upload.clone()).is_ok();
+            for _ in 0..60 {
+                if !is_open {
+                    pair.drive_for(MINUTE);
+                    is_open = pair.open(Behaviour::Echo, upload.clone()).is_ok();
+                }
             }
-            if rng.bool() {
+            if !is_open {
+                // It was, with a connection: the session carries no more.
+                busy_count.set(busy_count.get() + 1);
+                break;
+            }
+            if rng.u8(..6) == 0 {
                 wait(&mut pair, &mut rng, 500);
                 pair.disconnect_client();
                 wait(&mut pair, &mut rng, 500);
@@ -176,7 +190,7 @@ fn one_connection_after_the_other_survives_random_networks() {
             }
             pair.drive_bounded(60 * MINUTE, |pair| pair.user.is_done());
         }
-        pair.complete(60 * MINUTE);
+        pair.check();
         let uploads = pair
             .user
             .transfers
@@ -189,4 +203,5 @@ fn one_connection_after_the_other_survives_random_networks() {
             .map(|it| Bytes::copy_from_slice(&it.received));
         assert!(uploads.eq(received));
     });
+    assert!(busy_count.get() < SCHEDULE_COUNT / 6, "{busy_count:?}");
 }

@@ -5,6 +5,7 @@ mod pair;
 mod target;
 mod user;
 
+use std::ops::Range;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use fastrand::Rng;
 
 pub(crate) use link::Faults;
 pub(crate) use pair::{DATA_KEY, Options, Pair};
-pub(crate) use target::Behaviour;
+pub(crate) use target::{Behaviour, Connection};
 
 /// Some instant: tests only ever add to it.
 #[expect(
@@ -32,14 +33,34 @@ pub(crate) fn noise(seed: u64, len: usize) -> Bytes {
 
 /// Runs `test` for each seed, or only for the one in `SSMFWD_SEED`; a failure names its seed.
 pub(crate) fn for_each_seed(count: u64, test: impl Fn(u64)) {
-    let only =
-        std::env::var("SSMFWD_SEED").map(|text| text.parse().expect("SSMFWD_SEED: a number"));
-    let seeds = only.map_or(0..count, |seed| seed..seed + 1);
-    for seed in seeds {
+    for seed in seeds(count) {
         let named = NameSeed(seed);
         test(seed);
         drop(named);
     }
+}
+
+/// The same on all processors.
+pub(crate) fn for_each_seed_in_parallel(count: u64, test: impl Fn(u64) + Sync) {
+    let thread_count = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for first in 0..thread_count {
+            let test = &test;
+            scope.spawn(move || {
+                for seed in seeds(count).skip(first).step_by(thread_count) {
+                    let named = NameSeed(seed);
+                    test(seed);
+                    drop(named);
+                }
+            });
+        }
+    });
+}
+
+fn seeds(count: u64) -> Range<u64> {
+    let only =
+        std::env::var("SSMFWD_SEED").map(|text| text.parse().expect("SSMFWD_SEED: a number"));
+    only.map_or(0..count, |seed| seed..seed + 1)
 }
 
 struct NameSeed(u64);
