@@ -1,7 +1,7 @@
 //! What the user is told when a session ends by itself.
 
 use ssmfwd_protocol::channel::CloseReason;
-use ssmfwd_protocol::error::Unsupported;
+use ssmfwd_protocol::error::{ProtocolError, Unsupported};
 
 use super::Ended;
 use crate::failure::{Exit, Failure};
@@ -74,6 +74,18 @@ fn explain_close(reason: &CloseReason, session_id: &str) -> Failure {
             is_started,
             undecodable_count,
         } => explain_silence(*is_started, *undecodable_count),
+        CloseReason::Protocol(
+            error @ (ProtocolError::Cipher(_) | ProtocolError::Proof(_) | ProtocolError::NoProof),
+        ) => Failure::new(
+            Exit::SessionEnded,
+            format!("session {session_id} was ended, because it is not safe: {error}"),
+        )
+        .with_hint("start it again; if it happens again, someone between here and the target alters it"),
+        CloseReason::NoDataKey { reason } => Failure::new(
+            Exit::Credentials,
+            format!("the session has to be encrypted, and there is no data key: {reason}"),
+        )
+        .with_hint("check that your role may call kms:GenerateDataKey with the key of the session preferences"),
         CloseReason::Protocol(error) => Failure::new(
             Exit::Failure,
             format!("the service does not speak the session protocol: {error}"),
@@ -133,6 +145,8 @@ fn explain_unsupported(unsupported: &Unsupported) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use ssmfwd_protocol::error::CipherError;
+
     use super::*;
 
     fn peer(output: &str) -> Failure {
@@ -160,6 +174,24 @@ mod tests {
             failure.message,
             "session s-1 was ended: Forwarding to IP address 127.0.0.1 is forbidden."
         );
+    }
+
+    #[test]
+    fn a_forgery_is_not_mistaken_for_a_wrong_endpoint() {
+        let reason = CloseReason::Protocol(ProtocolError::Proof(CipherError::Forged));
+        let failure = explain(&Ended::Closed(reason), "s-1");
+        assert_eq!(failure.exit, Exit::SessionEnded);
+        assert!(failure.message.contains("proof that it has the data key"));
+    }
+
+    #[test]
+    fn a_missing_data_key_is_explained() {
+        let reason = CloseReason::NoDataKey {
+            reason: "AccessDeniedException".to_owned(),
+        };
+        let failure = explain(&Ended::Closed(reason), "s-1");
+        assert_eq!(failure.exit, Exit::Credentials);
+        assert!(failure.message.ends_with("AccessDeniedException"));
     }
 
     #[test]
