@@ -43,7 +43,7 @@ impl<E: Endpoint> Stream<E> {
         self.id
     }
 
-    /// Reads everything that has arrived; never empty. After an `Err`, nothing more comes.
+    /// Reads the next of what has arrived; never empty. After an `Err`, nothing more comes.
     pub fn poll_read(&self, cx: &Context<'_>) -> Poll<Result<Bytes, End>> {
         let mut state = self.shared.lock();
         let was_blocked = state.endpoint.is_receive_blocked();

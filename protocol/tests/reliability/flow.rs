@@ -20,13 +20,12 @@ fn throttled(config: Config) -> Pair {
         rate: Some(870_000),
         ..Faults::delay(15)
     };
-    let pair = Pair::established(Options {
+    Pair::established(Options {
         config,
         up,
         down: Faults::delay(15),
         ..Options::default()
-    });
-    pair
+    })
 }
 
 /// Time from the opening of a stream to the echo of its 64 bytes.
