@@ -9,7 +9,9 @@ mod api;
 mod auth;
 mod chaos;
 mod clock;
+mod conditions;
 mod destination;
+mod faults;
 mod gateway;
 mod link;
 mod pacer;
@@ -29,11 +31,16 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-pub use self::chaos::{Chaos, GatewayFault, ParseChaosError, Probability};
+pub use self::chaos::{
+    Chaos, Condition, Fault, GatewayFault, ParseChaosError, Probability, Scheduled,
+};
 pub use self::session::{EndedBy, SessionRecord, SessionState};
 
+use self::conditions::Conditions;
+use self::faults::Schedule;
 use self::registry::Registry;
 use self::service::PortTable;
+use self::session::Order;
 
 /// What a lab is like. The default listens on a free port and has no targets.
 #[derive(Debug, Clone)]
@@ -48,7 +55,7 @@ pub struct Config {
     pub pace: bool,
     /// How long a session lives without input from its client; the service's default is 20 minutes.
     pub idle_timeout: Duration,
-    /// What goes wrong.
+    /// What goes wrong, from the start on.
     pub chaos: Chaos,
 }
 
@@ -102,6 +109,8 @@ struct Shared {
     started: SystemTime,
     machines: Vec<Machine>,
     registry: Registry,
+    conditions: Arc<Conditions>,
+    schedule: Schedule,
     tracker: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -173,9 +182,17 @@ impl Lab {
             started: SystemTime::now(),
             machines,
             registry: Registry::default(),
+            conditions: Arc::new(Conditions::new(Chaos::default())),
+            schedule: Schedule::default(),
             tracker,
             shutdown: shutdown.clone(),
         });
+        shared.set_chaos(shared.config.chaos.clone());
+        let conditions = shared.conditions.clone();
+        let closing = async move { conditions.close_after_black_holes().await };
+        shared
+            .tracker
+            .spawn(shutdown.clone().run_until_cancelled_owned(closing));
         let serving = server::serve(listener, shared.clone());
         shared
             .tracker
@@ -222,6 +239,40 @@ impl Lab {
     pub fn sessions(&self) -> Vec<SessionRecord> {
         let sessions = self.shared.registry.all();
         sessions.iter().map(|session| session.record()).collect()
+    }
+
+    /// What goes wrong: what stands, and the faults that are still to come.
+    pub fn chaos(&self) -> Chaos {
+        Chaos::clone(&self.shared.conditions.chaos())
+    }
+
+    /// Changes what goes wrong, from now on. Everything from before ends, what holds for a time too.
+    pub fn set_chaos(&self, chaos: Chaos) {
+        self.shared.set_chaos(chaos);
+    }
+
+    /// Changes what `text` names and leaves the rest, as [`Chaos::update`] does; faults in it are added
+    /// to those still to come.
+    ///
+    /// # Errors
+    ///
+    /// When `text` is not understood; nothing has changed then.
+    pub fn update_chaos(&self, text: &str) -> Result<(), ParseChaosError> {
+        self.shared.update_chaos(text)
+    }
+
+    /// Has a fault begin now. What it does at once is ordered when this returns, and seen soon after.
+    pub fn inject(&self, fault: Fault) {
+        self.shared.inject(&fault);
+    }
+
+    /// Ends a session as `by` would, with the text that the client is told then; returns whether
+    /// there is a session of this id that has not ended.
+    pub fn end_session(&self, id: &str, by: EndedBy) -> bool {
+        let session = self.shared.registry.find(id).filter(|s| !s.is_ended());
+        session
+            .map(|session| session.order(Order::End(by)))
+            .is_some()
     }
 
     /// Ends every session and waits until all sockets are closed, about a second at most.

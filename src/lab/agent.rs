@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
 use std::ops::ControlFlow;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use ssmfwd_protocol::Endpoint;
@@ -13,7 +13,7 @@ use ssmfwd_protocol::version::Version;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use super::destination::Destination;
@@ -25,6 +25,10 @@ use crate::endpoint;
 use crate::stream::{End, Stream};
 
 type Shared = endpoint::Shared<Agent>;
+
+/// The links to the gateway an agent gets in the course of its session, each with how long it takes
+/// the agent to connect.
+pub(super) type Links = mpsc::UnboundedReceiver<(Duration, AgentEnd)>;
 
 /// A session as its agent is told of it.
 #[derive(Debug)]
@@ -43,7 +47,7 @@ pub(super) struct Assignment {
 
 /// Serves a session until it ends, and returns the text the agent reports then: empty unless
 /// something went wrong.
-pub(super) async fn run(assignment: Assignment, link: AgentEnd) -> String {
+pub(super) async fn run(assignment: Assignment, links: Links) -> String {
     let session = Session {
         id: assignment.session_id,
         agent_version: assignment.agent_version,
@@ -55,12 +59,11 @@ pub(super) async fn run(assignment: Assignment, link: AgentEnd) -> String {
     let unix = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    let mut agent = Agent::new(session, assignment.seed, Instant::now(), unix);
-    agent.handle_connected(Instant::now());
+    let agent = Agent::new(session, assignment.seed, Instant::now(), unix);
     let shared = Shared::new(agent);
 
     let started = Notify::new();
-    let driving = drive(&shared, link, |event| match event {
+    let driving = drive_links(&shared, links, |event| match event {
         AgentEvent::Started { .. } => {
             started.notify_one();
             ControlFlow::Continue(())
@@ -77,12 +80,33 @@ pub(super) async fn run(assignment: Assignment, link: AgentEnd) -> String {
         }
     };
     let output = tokio::select! {
-        // A link that is gone has nobody to tell anything.
-        driven = driving => driven.unwrap_or_default(),
+        output = driving => output,
         output = serving => output,
     };
     shared.end();
     output
+}
+
+/// Drives the agent over one link after the other, until `on_event` breaks or no further link comes.
+async fn drive_links(
+    shared: &Shared,
+    mut links: Links,
+    mut on_event: impl FnMut(AgentEvent) -> ControlFlow<String>,
+) -> String {
+    while let Some((away, mut link)) = links.recv().await {
+        tokio::time::sleep(away).await;
+        // The gateway may have lost patience with this one, too.
+        while let Ok((_, newer)) = links.try_recv() {
+            link = newer;
+        }
+        shared.with(|agent| agent.handle_connected(Instant::now()));
+        match drive(shared, link, &mut on_event).await {
+            Ok(output) => return output,
+            Err(error) => tracing::debug!(%error, "agent lost its link"),
+        }
+    }
+    // Nobody is left to be told anything.
+    String::new()
 }
 
 /// Connects the client's streams, one after the other as the real agent does: a destination that

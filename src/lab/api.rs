@@ -53,7 +53,7 @@ fn authorize<'a>(shared: &Shared, request: &'a Parts, body: &[u8]) -> Result<&'a
     let operation = target
         .and_then(|target| target.to_str().ok()?.strip_prefix("AmazonSSM."))
         .ok_or_else(unknown_operation)?;
-    if shared.config.chaos.deny.contains(operation) {
+    if shared.conditions.chaos().deny.contains(operation) {
         return Err(denied(operation, body));
     }
     Ok(operation)

@@ -1,5 +1,6 @@
 //! What goes wrong in a lab, as the user writes it: `delay=20ms,drop=5%,seed=7`.
 
+mod fault;
 mod frames;
 mod value;
 
@@ -8,6 +9,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use self::fault::{Condition, Fault, Scheduled};
 pub(super) use self::frames::Faults;
 pub use self::value::Probability;
 use self::value::{format_duration, parse_duration};
@@ -16,7 +18,8 @@ use self::value::{format_duration, parse_duration};
 ///
 /// Written as comma-separated `name=value` pairs and single words; [`fmt::Display`] writes the same
 /// form back. `delay`, `jitter`, `drop`, `duplicate` and `reorder` act on every frame between client
-/// and agent, independently in each direction, from the handshake on.
+/// and agent, independently in each direction, from the handshake on. All but `faults` stands until
+/// it is changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Chaos {
     /// How long every frame takes one way, at most 60 s.
@@ -35,6 +38,8 @@ pub struct Chaos {
     pub gateway: Option<GatewayFault>,
     /// API operations that are refused with `AccessDeniedException`.
     pub deny: BTreeSet<String>,
+    /// What begins at a moment.
+    pub faults: Vec<Scheduled>,
 }
 
 /// A gateway that does not do its work.
@@ -78,7 +83,8 @@ impl GatewayFault {
 #[non_exhaustive]
 pub enum ParseChaosError {
     #[error(
-        "unknown fault '{0}' (delay, jitter, drop, duplicate, reorder, seed, deny, garbage, silent, mute, refuse-upgrade)"
+        "unknown fault '{0}' (delay, jitter, drop, duplicate, reorder, seed, deny, garbage, silent, mute, refuse-upgrade, \
+         cut, reset, black-hole, refuse-connections, refuse-upgrades, fail-upgrades, kill-agents, lose-agents, terminate)"
     )]
     UnknownFault(String),
     #[error("fault '{0}' needs a value, as in {0}={1}")]
@@ -87,6 +93,8 @@ pub enum ParseChaosError {
     UnexpectedValue(&'static str),
     #[error("'{value}' is not a time for '{name}' (as 20ms or 1.5s, at most 60s)")]
     InvalidDuration { name: &'static str, value: String },
+    #[error("'{value}' is not a time for '{name}' (as 10s, at most 86400s; /EVERY at least 100ms)")]
+    InvalidTime { name: &'static str, value: String },
     #[error("'{value}' is not a percentage for '{name}' (0% to 100%)")]
     InvalidProbability { name: &'static str, value: String },
     #[error("'{0}' is not a seed (a whole number)")]
@@ -102,18 +110,32 @@ impl FromStr for Chaos {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut chaos = Self::default();
-        for item in text.split(',').map(str::trim).filter(|s| !s.is_empty()) {
-            let (name, value) = match item.split_once('=') {
-                Some((name, value)) => (name.trim(), Some(value.trim())),
-                None => (item, None),
-            };
-            chaos.set(name, value)?;
-        }
+        chaos.update(text)?;
         Ok(chaos)
     }
 }
 
 impl Chaos {
+    /// Sets what `text` names and leaves the rest; faults in it are added.
+    ///
+    /// # Errors
+    ///
+    /// When a part of `text` is not understood; the parts before it are set.
+    pub fn update(&mut self, text: &str) -> Result<(), ParseChaosError> {
+        for item in text.split(',').map(str::trim).filter(|s| !s.is_empty()) {
+            if let Some(scheduled) = Scheduled::parse(item) {
+                self.faults.push(scheduled?);
+            } else {
+                let (name, value) = match item.split_once('=') {
+                    Some((name, value)) => (name.trim(), Some(value.trim())),
+                    None => (item, None),
+                };
+                self.set(name, value)?;
+            }
+        }
+        Ok(())
+    }
+
     fn set(&mut self, name: &str, value: Option<&str>) -> Result<(), ParseChaosError> {
         match name {
             "delay" => self.delay = duration("delay", value)?,
@@ -201,6 +223,7 @@ impl fmt::Display for Chaos {
                 .iter()
                 .map(|operation| format!("deny={operation}")),
         );
+        items.extend(self.faults.iter().map(Scheduled::to_string));
         f.write_str(&items.join(","))
     }
 }
@@ -227,6 +250,23 @@ mod tests {
         assert!(chaos.deny.contains("StartSession"));
         assert!(chaos.affects_frames());
         assert_eq!(chaos.to_string(), text);
+    }
+
+    #[test]
+    fn faults_have_their_time() {
+        let text =
+            "cut/5s,reset@10s,black-hole=30s,fail-upgrades=500ms@2s/60s,lose-agents=0s,kill-agents";
+        let chaos = parse(text).unwrap();
+        assert_eq!(chaos.to_string(), text);
+        assert!(!chaos.affects_frames());
+        let firsts: Vec<_> = chaos.faults.iter().map(|f| f.first().as_secs()).collect();
+        assert_eq!(firsts, [5, 10, 0, 2, 0, 0]);
+        let condition = Fault::Holds(Condition::BlackHole, Duration::from_secs(30));
+        assert_eq!(chaos.faults[2], condition.into());
+        for condition in Condition::ALL {
+            let fault = Fault::Holds(condition, Duration::from_millis(1));
+            assert_eq!(parse(&fault.to_string()).unwrap().faults, [fault.into()]);
+        }
     }
 
     #[test]
@@ -260,6 +300,19 @@ mod tests {
             ),
             ("seed=-1", "'-1' is not a seed (a whole number)"),
             ("mute=1", "fault 'mute' takes no value"),
+            ("cut=5s", "fault 'cut' takes no value"),
+            (
+                "black-hole@1s",
+                "fault 'black-hole' needs a value, as in black-hole=10s",
+            ),
+            (
+                "cut/99ms",
+                "'99ms' is not a time for 'cut' (as 10s, at most 86400s; /EVERY at least 100ms)",
+            ),
+            (
+                "black-hole=2d",
+                "'2d' is not a time for 'black-hole' (as 10s, at most 86400s; /EVERY at least 100ms)",
+            ),
             (
                 "mute,silent",
                 "'mute' and 'silent' cannot both be had: a gateway fails in one way",

@@ -1,5 +1,7 @@
 //! The message gateway: clients' WebSockets on one side, the link to the agent on the other.
 
+mod agent_link;
+mod connection;
 mod frame;
 mod not_serving;
 mod relay;
@@ -24,15 +26,18 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
+use self::agent_link::AgentLink;
+use self::connection::Connection;
 use super::agent::{self, Assignment};
 use super::auth::{Service, Verifier};
-use super::chaos::GatewayFault;
+use super::chaos::{Chaos, Condition, GatewayFault};
+use super::conditions::Conditions;
 use super::server::{Answer, plain};
-use super::session::Session;
-use super::{Machine, Shared, link};
+use super::session::{Inbox, Session};
+use super::{Machine, Shared};
 
 /// A client's WebSocket.
-pub(super) type Socket = WebSocketStream<TcpStream>;
+pub(super) type Socket = WebSocketStream<Connection>;
 
 /// What a data channel's path begins with; the session id follows.
 pub(super) const PATH: &str = "/v1/data-channel/";
@@ -42,22 +47,24 @@ pub(super) fn start(
     shared: &Shared,
     machine: &Machine,
     session: Arc<Session>,
-    sockets: mpsc::Receiver<Socket>,
+    inbox: Inbox,
     properties: BTreeMap<String, String>,
 ) {
     let config = &shared.config;
     let stream = shared.registry.insert(session.clone());
-    let (gateway_end, agent_end) = link::pair(&config.chaos, stream, &shared.tracker);
     let assignment = Assignment {
         session_id: session.id.clone(),
         agent_version: machine.agent_version,
         properties,
         services: machine.services.clone(),
         pace: config.pace,
-        seed: config.chaos.seed ^ stream,
+        seed: shared.conditions.chaos().seed ^ stream,
     };
-    let agent = shared.tracker.spawn(agent::run(assignment, agent_end));
-    let relay = relay::run(session, gateway_end, sockets, agent, config.idle_timeout);
+    let (links, attached) = mpsc::unbounded_channel();
+    let agent = shared.tracker.spawn(agent::run(assignment, attached));
+    let agent = AgentLink::new(shared.conditions.clone(), stream, links, agent);
+    let tracker = shared.tracker.clone();
+    let relay = relay::run(session, agent, inbox, config.idle_timeout, tracker);
     shared.tracker.spawn(relay);
 }
 
@@ -67,13 +74,17 @@ pub(super) async fn upgrade(
     mut request: Request<Incoming>,
     session_id: &str,
 ) -> Answer {
-    let fault = shared.config.chaos.gateway;
-    match fault {
+    let chaos = shared.conditions.chaos();
+    match chaos.gateway {
         Some(GatewayFault::Mute) => std::future::pending().await,
-        Some(GatewayFault::RefuseUpgrade) => {
-            return plain(StatusCode::FORBIDDEN, "upgrades are refused\n");
-        }
+        Some(GatewayFault::RefuseUpgrade) => return refused(),
         Some(GatewayFault::Garbage | GatewayFault::Silent) | None => {}
+    }
+    if shared.conditions.holds(Condition::RefuseUpgrades) {
+        return refused();
+    }
+    if shared.conditions.holds(Condition::FailUpgrades) {
+        return plain(StatusCode::INTERNAL_SERVER_ERROR, "upgrades fail\n");
     }
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (parts, _) = request.into_parts();
@@ -88,12 +99,16 @@ pub(super) async fn upgrade(
     let Some(accept_key) = accept_key(&parts.method, &parts.headers) else {
         return plain(StatusCode::BAD_REQUEST, "not a WebSocket request\n");
     };
-    let serving = serve(on_upgrade, session, fault, shared.config.chaos.seed);
+    let serving = serve(on_upgrade, session, chaos, shared.conditions.clone());
     let shutdown = shared.shutdown.clone();
     shared
         .tracker
         .spawn(shutdown.run_until_cancelled_owned(serving));
     switching_protocols(&accept_key)
+}
+
+fn refused() -> Answer {
+    plain(StatusCode::FORBIDDEN, "upgrades are refused\n")
 }
 
 /// The value of `Sec-WebSocket-Accept`, if the request is for a WebSocket.
@@ -126,8 +141,8 @@ fn switching_protocols(accept_key: &str) -> Answer {
 async fn serve(
     on_upgrade: OnUpgrade,
     session: Arc<Session>,
-    fault: Option<GatewayFault>,
-    seed: u64,
+    chaos: Arc<Chaos>,
+    conditions: Arc<Conditions>,
 ) {
     let Ok(upgraded) = on_upgrade.await else {
         return;
@@ -137,7 +152,8 @@ async fn serve(
         tracing::error!("an upgraded connection is not a TCP stream");
         return;
     };
-    let (stream, read) = (parts.io.into_inner(), parts.read_buf.to_vec());
+    let stream = Connection::new(parts.io.into_inner(), conditions);
+    let read = parts.read_buf.to_vec();
     let config = websocket_config();
     // Only a socket that starts without bytes keeps its read buffer's length while messages it has
     // read are still under way; the other kind falls back to reading header and payload one by one.
@@ -145,8 +161,8 @@ async fn serve(
         true => Socket::from_raw_socket(stream, Role::Server, Some(config)).await,
         false => Socket::from_partially_read(stream, read, Role::Server, Some(config)).await,
     };
-    match fault {
-        Some(GatewayFault::Garbage) => not_serving::send_garbage(socket, seed).await,
+    match chaos.gateway {
+        Some(GatewayFault::Garbage) => not_serving::send_garbage(socket, chaos.seed).await,
         Some(GatewayFault::Silent) => not_serving::stay_silent(socket).await,
         Some(GatewayFault::Mute | GatewayFault::RefuseUpgrade) | None => {
             admit(socket, &session).await;
@@ -174,7 +190,7 @@ async fn admit(mut socket: Socket, session: &Session) {
         "Channel {}: request to open data channel does not contain token.",
         session.id
     );
-    refuse(socket, reason).await;
+    close(socket, CloseCode::Unsupported, reason).await;
 }
 
 /// The token of an OpenDataChannelInput.
@@ -189,9 +205,9 @@ fn token(body: &[u8]) -> Option<String> {
 }
 
 /// Closes a WebSocket and waits, shortly, for the client to have seen why.
-async fn refuse(mut socket: Socket, reason: String) {
+async fn close(mut socket: Socket, code: CloseCode, reason: String) {
     let frame = CloseFrame {
-        code: CloseCode::Unsupported,
+        code,
         reason: reason.into(),
     };
     let closing = async {

@@ -1,19 +1,22 @@
 //! The in-process link between the gateway and an agent: whole WebSocket messages, both ways.
 //!
-//! Without faults it is a pair of bounded queues. With faults a task per direction sits between two
-//! queues and lets frames through as [`Faults`] decides.
+//! Each direction is a bounded queue. Faults act where messages are taken out of it, so that they can
+//! change while the link exists, and cost nothing without any.
 
+use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use futures_util::{Sink, Stream};
 use tokio::sync::mpsc;
+use tokio::time::Sleep;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::PollSender;
-use tokio_util::task::TaskTracker;
 
-use super::chaos::{Chaos, Faults};
+use super::chaos::Faults;
+use super::conditions::Conditions;
 
 /// Messages queued in one direction before the sender waits.
 ///
@@ -24,20 +27,24 @@ pub(super) const CAPACITY: usize = 1024;
 #[derive(Debug)]
 pub(super) struct GatewayEnd {
     pub(super) sender: mpsc::Sender<Message>,
-    pub(super) receiver: mpsc::Receiver<Message>,
+    pub(super) receiver: Receiver,
 }
 
 /// The agent's end: a message transport, as a WebSocket is.
 #[derive(Debug)]
 pub(super) struct AgentEnd {
     sender: PollSender<Message>,
-    receiver: mpsc::Receiver<Message>,
+    receiver: Receiver,
 }
 
 /// Creates a link. `stream` tells the links of one seed apart.
-pub(super) fn pair(chaos: &Chaos, stream: u64, tracker: &TaskTracker) -> (GatewayEnd, AgentEnd) {
-    let (to_agent, from_gateway) = direction(chaos, stream * 2, tracker);
-    let (to_gateway, from_agent) = direction(chaos, stream * 2 + 1, tracker);
+pub(super) fn pair(conditions: &Arc<Conditions>, stream: u64) -> (GatewayEnd, AgentEnd) {
+    let direction = |stream| {
+        let (sender, queue) = mpsc::channel(CAPACITY);
+        (sender, Receiver::new(queue, conditions.clone(), stream))
+    };
+    let (to_agent, from_gateway) = direction(stream * 2);
+    let (to_gateway, from_agent) = direction(stream * 2 + 1);
     let gateway = GatewayEnd {
         sender: to_agent,
         receiver: from_agent,
@@ -49,54 +56,109 @@ pub(super) fn pair(chaos: &Chaos, stream: u64, tracker: &TaskTracker) -> (Gatewa
     (gateway, agent)
 }
 
-fn direction(
-    chaos: &Chaos,
-    stream: u64,
-    tracker: &TaskTracker,
-) -> (mpsc::Sender<Message>, mpsc::Receiver<Message>) {
-    let (sender, receiver) = mpsc::channel(CAPACITY);
-    if !chaos.affects_frames() {
-        return (sender, receiver);
-    }
-    let (out, delivered) = mpsc::channel(CAPACITY);
-    tracker.spawn(disturb(Faults::new(chaos.clone(), stream), receiver, out));
-    (sender, delivered)
+/// Takes messages out of one direction, as its faults let them through.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    queue: mpsc::Receiver<Message>,
+    is_open: bool,
+    faults: Faults<Message>,
+    /// Goes off when a message under way arrives.
+    timer: Option<Pin<Box<Sleep>>>,
+    conditions: Arc<Conditions>,
+    /// Of the chaos that `faults` follows.
+    version: u64,
 }
 
-/// Passes messages through `faults` until the sender is gone and everything has arrived, or the
-/// receiver is gone.
-async fn disturb(
-    mut faults: Faults<Message>,
-    mut input: mpsc::Receiver<Message>,
-    output: mpsc::Sender<Message>,
-) {
-    let mut is_open = true;
-    loop {
-        while let Some(message) = faults.poll(tokio::time::Instant::now().into_std()) {
-            if output.send(message).await.is_err() {
-                return;
+impl Receiver {
+    fn new(queue: mpsc::Receiver<Message>, conditions: Arc<Conditions>, stream: u64) -> Self {
+        let version = conditions.version();
+        Self {
+            queue,
+            is_open: true,
+            faults: Faults::new(&conditions.chaos(), stream),
+            timer: None,
+            conditions,
+            version,
+        }
+    }
+
+    /// Takes at least one and at most `limit` messages, and returns how many: none when the sender is
+    /// gone and everything has arrived.
+    pub(super) async fn recv_many(&mut self, batch: &mut Vec<Message>, limit: usize) -> usize {
+        poll_fn(|cx| self.poll_recv_many(cx, batch, limit)).await
+    }
+
+    fn poll_recv_many(
+        &mut self,
+        cx: &mut Context<'_>,
+        batch: &mut Vec<Message>,
+        limit: usize,
+    ) -> Poll<usize> {
+        self.follow_chaos();
+        if self.faults.is_transparent() {
+            return self.queue.poll_recv_many(cx, batch, limit);
+        }
+        for count in 0..limit {
+            match self.poll_recv(cx) {
+                Poll::Ready(Some(message)) => batch.push(message),
+                Poll::Pending if count == 0 => return Poll::Pending,
+                Poll::Ready(None) | Poll::Pending => return Poll::Ready(count),
             }
         }
-        let deadline = faults.next_deadline();
-        if !is_open && deadline.is_none() {
-            return;
+        Poll::Ready(limit)
+    }
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        self.follow_chaos();
+        if self.faults.is_transparent() {
+            return self.queue.poll_recv(cx);
         }
-        tokio::select! {
-            received = input.recv(), if is_open && !faults.is_full() => match received {
-                Some(message) => faults.admit(tokio::time::Instant::now().into_std(), message),
-                None => is_open = false,
-            },
-            () = sleep_until(deadline) => {}
-            () = output.closed() => return,
+        loop {
+            let now = now();
+            while self.is_open && !self.faults.is_full() {
+                match self.queue.poll_recv(cx) {
+                    Poll::Ready(Some(message)) => self.faults.admit(now, message),
+                    Poll::Ready(None) => self.is_open = false,
+                    Poll::Pending => break,
+                }
+            }
+            if let Some(message) = self.faults.poll(now) {
+                return Poll::Ready(Some(message));
+            }
+            let Some(deadline) = self.faults.next_deadline() else {
+                return match self.is_open {
+                    true => Poll::Pending,
+                    false => Poll::Ready(None),
+                };
+            };
+            ready!(self.poll_timer(cx, deadline));
         }
+    }
+
+    /// Takes over what has changed of the standing chaos. Messages under way keep their times.
+    fn follow_chaos(&mut self) {
+        let version = self.conditions.version();
+        if version != self.version {
+            self.version = version;
+            self.faults.follow(&self.conditions.chaos());
+        }
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        let deadline = deadline.into();
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if timer.deadline() != deadline {
+            timer.as_mut().reset(deadline);
+        }
+        timer.as_mut().poll(cx)
     }
 }
 
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
-    }
+/// The runtime's clock, which tests can stop.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 impl Stream for AgentEnd {
@@ -138,8 +200,18 @@ mod tests {
 
     use super::*;
 
+    fn conditions(chaos: &str) -> Arc<Conditions> {
+        Arc::new(Conditions::new(chaos.parse().unwrap()))
+    }
+
     fn pair(chaos: &str) -> (GatewayEnd, AgentEnd) {
-        super::pair(&chaos.parse().unwrap(), 0, &TaskTracker::new())
+        super::pair(&conditions(chaos), 0)
+    }
+
+    async fn recv(gateway: &mut GatewayEnd) -> Option<Message> {
+        let mut batch = Vec::new();
+        gateway.receiver.recv_many(&mut batch, 1).await;
+        batch.pop()
     }
 
     #[tokio::test]
@@ -151,7 +223,7 @@ mod tests {
         }
         for n in 0..3_u8 {
             assert_eq!(agent.next().await.unwrap().unwrap(), vec![n].into());
-            assert_eq!(gateway.receiver.recv().await.unwrap(), vec![n + 10].into());
+            assert_eq!(recv(&mut gateway).await.unwrap(), vec![n + 10].into());
         }
     }
 
@@ -162,7 +234,7 @@ mod tests {
             agent.feed(Message::binary("x")).await.unwrap();
         }
         assert!(agent.feed(Message::binary("y")).now_or_never().is_none());
-        gateway.receiver.recv().await.unwrap();
+        recv(&mut gateway).await.unwrap();
         agent.feed(Message::binary("y")).await.unwrap();
     }
 
@@ -175,7 +247,7 @@ mod tests {
 
             let (mut gateway, agent) = pair(chaos);
             drop(agent);
-            assert!(gateway.receiver.recv().await.is_none());
+            assert!(recv(&mut gateway).await.is_none());
         }
     }
 
@@ -185,10 +257,10 @@ mod tests {
         let start = tokio::time::Instant::now();
         agent.send(Message::binary("last")).await.unwrap();
         drop(agent);
-        let message = gateway.receiver.recv().await.unwrap();
+        let message = recv(&mut gateway).await.unwrap();
         assert_eq!(message, Message::binary("last"));
         assert!(start.elapsed() >= Duration::from_millis(500));
-        assert!(gateway.receiver.recv().await.is_none());
+        assert!(recv(&mut gateway).await.is_none());
     }
 
     #[tokio::test]
@@ -196,6 +268,22 @@ mod tests {
         let (mut gateway, mut agent) = pair("drop=100%");
         agent.send(Message::binary("lost")).await.unwrap();
         drop(agent);
-        assert!(gateway.receiver.recv().await.is_none());
+        assert!(recv(&mut gateway).await.is_none());
+    }
+    #[tokio::test(start_paused = true)]
+    async fn chaos_that_changes_holds_for_the_messages_after() {
+        let conditions = conditions("");
+        let (mut gateway, mut agent) = super::pair(&conditions, 0);
+        let mut exchange = async |message: &'static str| {
+            let start = tokio::time::Instant::now();
+            agent.send(Message::text(message)).await.unwrap();
+            assert_eq!(recv(&mut gateway).await, Some(Message::text(message)));
+            start.elapsed()
+        };
+        assert_eq!(exchange("at once").await, Duration::ZERO);
+        conditions.update(|chaos| chaos.delay = Duration::from_secs(3));
+        assert!(exchange("late").await >= Duration::from_secs(3));
+        conditions.update(|chaos| chaos.delay = Duration::ZERO);
+        assert_eq!(exchange("at once again").await, Duration::ZERO);
     }
 }

@@ -1,6 +1,8 @@
 //! The lab's one port: HTTP requests go to the API, upgrades to the gateway.
 
 use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,22 +13,32 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use url::Host;
 
+use super::chaos::Condition;
 use super::{Shared, api, gateway};
 
 pub(super) type Answer = Response<Full<Bytes>>;
 
 /// Accepts connections for as long as the lab runs.
-pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+pub(super) async fn serve(mut listener: TcpListener, shared: Arc<Shared>) {
+    let refused = Condition::RefuseConnections;
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(permit) = connections.clone().acquire_owned().await else {
             return;
         };
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shared.conditions.until(refused, true) => {
+                drop(listener);
+                listener = refuse_connections(&shared).await;
+                continue;
+            }
+        };
+        match accepted {
             Ok((socket, _)) => {
                 let serving = serve_connection(socket, shared.clone());
                 let shutdown = shared.shutdown.clone();
@@ -38,6 +50,37 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
             Err(error) => super::pause_accepting(&error).await,
         }
     }
+}
+
+/// Has connections be refused for as long as they are to be, and returns the next listener.
+async fn refuse_connections(shared: &Shared) -> TcpListener {
+    loop {
+        // A port that is bound and does not listen refuses connections, and nobody else gets it.
+        match bind(shared.address) {
+            Ok(socket) => {
+                let refused = Condition::RefuseConnections;
+                shared.conditions.until(refused, false).await;
+                match socket.listen(BACKLOG) {
+                    Ok(listener) => return listener,
+                    Err(error) => super::pause_accepting(&error).await,
+                }
+            }
+            Err(error) => super::pause_accepting(&error).await,
+        }
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    if cfg!(unix) {
+        // Connections that exist do not keep the port; on Windows the option means more.
+        socket.set_reuseaddr(true)?;
+    }
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 async fn serve_connection(socket: TcpStream, shared: Arc<Shared>) {
@@ -65,6 +108,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Answer {
             "the lab answers to loopback names only\n",
         );
     }
+    shared.conditions.until(Condition::BlackHole, false).await;
     let path = request.uri().path();
     if let Some(id) = path.strip_prefix(gateway::PATH) {
         let id = id.to_owned();
@@ -114,6 +158,9 @@ pub(super) fn plain(status: StatusCode, text: &'static str) -> Answer {
         .insert(header::CONTENT_TYPE, content_type);
     answer
 }
+
+/// Connections that wait for being accepted.
+const BACKLOG: u32 = 1024;
 
 /// Connections at a time; more wait in the listener's queue.
 const MAX_CONNECTIONS: usize = 2048;

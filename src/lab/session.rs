@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -49,6 +49,27 @@ pub struct SessionRecord {
     pub state: SessionState,
 }
 
+/// What a fault has the gateway's task do to its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Close the data channel with code 1000, the client's and the agent's.
+    Cut,
+    /// Reset the client's connection.
+    Reset,
+    /// Take the agent's connection, and give it a new one after this time.
+    LoseAgent(Duration),
+    /// End the session as one of the others does it.
+    End(EndedBy),
+}
+
+/// What reaches the gateway's task from elsewhere.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    /// WebSockets of clients.
+    pub(super) sockets: mpsc::Receiver<Socket>,
+    pub(super) orders: mpsc::UnboundedReceiver<Order>,
+}
+
 /// What StartSession was asked for.
 #[derive(Debug, Default)]
 pub(super) struct NewSession {
@@ -65,6 +86,7 @@ pub(super) struct Session {
     pub(super) started: SystemTime,
     status: Mutex<Status>,
     sockets: mpsc::Sender<Socket>,
+    orders: mpsc::UnboundedSender<Order>,
     /// Cancelled by TerminateSession and by the end of the lab.
     terminate: CancellationToken,
     shutdown: CancellationToken,
@@ -88,12 +110,10 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
-    /// Creates a session; the second half receives the WebSockets of its clients.
-    pub(super) fn new(
-        request: NewSession,
-        shutdown: CancellationToken,
-    ) -> (Arc<Self>, mpsc::Receiver<Socket>) {
+    /// Creates a session; the second half is for the gateway's task.
+    pub(super) fn new(request: NewSession, shutdown: CancellationToken) -> (Arc<Self>, Inbox) {
         let (sockets, attached) = mpsc::channel(1);
+        let (orders, ordered) = mpsc::unbounded_channel();
         let session = Self {
             id: format!("lab-user-{}", random_text(b"0123456789abcdef", 17)),
             request,
@@ -104,10 +124,15 @@ impl Session {
                 ended: None,
             }),
             sockets,
+            orders,
             terminate: shutdown.child_token(),
             shutdown,
         };
-        (Arc::new(session), attached)
+        let inbox = Inbox {
+            sockets: attached,
+            orders: ordered,
+        };
+        (Arc::new(session), inbox)
     }
 
     /// Replaces the token and returns the new one, or nothing once the session is over.
@@ -131,6 +156,11 @@ impl Session {
         let _ = self.sockets.send(socket).await;
     }
 
+    /// Has the gateway's task do something; an ended session does nothing.
+    pub(super) fn order(&self, order: Order) {
+        let _ = self.orders.send(order);
+    }
+
     /// Asks the gateway's task to end the session.
     pub(super) fn terminate(&self) {
         self.terminate.cancel();
@@ -145,12 +175,17 @@ impl Session {
         }
     }
 
-    /// Notes that a client has come or gone.
-    pub(super) fn set_connected(&self, is_connected: bool) {
-        lock(&self.status).state = match is_connected {
-            true => SessionState::Connected,
-            false => SessionState::Disconnected,
-        };
+    /// Notes that a client has come.
+    pub(super) fn set_connected(&self) {
+        lock(&self.status).state = SessionState::Connected;
+    }
+
+    /// Notes that no client is there any more, if there was one.
+    pub(super) fn set_disconnected(&self) {
+        let mut status = lock(&self.status);
+        if status.state == SessionState::Connected {
+            status.state = SessionState::Disconnected;
+        }
     }
 
     /// Notes that the session is over; its token is worthless from here on.

@@ -1,6 +1,9 @@
 //! Clients for the lab's own tests: the real SDK, a signed WebSocket, and a whole data channel.
 
+use std::future::poll_fn;
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use aws_credential_types::Credentials;
@@ -11,7 +14,8 @@ use aws_sigv4::http_request::{
     sign,
 };
 use aws_sigv4::sign::v4;
-use futures_util::SinkExt;
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
 use http::Request;
 use serde_json::json;
 use ssmfwd_protocol::Channel;
@@ -114,10 +118,56 @@ pub(super) async fn open_channel(lab: &Lab, url: &str, token: &str) -> ClientSoc
     socket
 }
 
-/// A client's data channel, driven by a task of its own.
+/// A session with a WebSocket that nothing reads or writes but the test.
+pub(super) struct Raw {
+    pub(super) id: String,
+    pub(super) url: String,
+    pub(super) socket: ClientSocket,
+}
+
+impl Raw {
+    /// Starts a session to the echo port of `i-0abc` and reads the first message.
+    pub(super) async fn start(lab: &Lab) -> Self {
+        let session = start_session(lab, 7).await;
+        let url = session.stream_url().unwrap().to_owned();
+        let socket = open_channel(lab, &url, session.token_value().unwrap()).await;
+        let id = session.session_id().unwrap().to_owned();
+        let mut raw = Self { id, url, socket };
+        raw.next().await.unwrap().unwrap();
+        raw
+    }
+
+    pub(super) async fn next(&mut self) -> Option<Result<Message, Error>> {
+        self.socket.next().await
+    }
+
+    /// Reads to the end of the connection and returns what came last.
+    pub(super) async fn last(&mut self) -> Option<Result<Message, Error>> {
+        let mut last = None;
+        while let Some(next) = self.next().await {
+            let is_error = next.is_err();
+            last = Some(next);
+            if is_error {
+                break;
+            }
+        }
+        last
+    }
+
+    /// Resumes the session with a new token and URL.
+    pub(super) async fn resume(&mut self, lab: &Lab) {
+        let resumed = sdk(lab).resume_session().session_id(&self.id).send();
+        let resumed = resumed.await.unwrap();
+        self.url = resumed.stream_url().unwrap().to_owned();
+        self.socket = open_channel(lab, &self.url, resumed.token_value().unwrap()).await;
+    }
+}
+
+/// A client's data channel, driven by a task of its own that resumes it when the connection is lost.
 pub(super) struct Tunnel {
     pub(super) channel: Shared<Channel>,
     pub(super) closed: JoinHandle<CloseReason>,
+    resumed_count: Arc<AtomicUsize>,
 }
 
 impl Tunnel {
@@ -129,7 +179,7 @@ impl Tunnel {
     /// Opens the channel of a session.
     pub(super) async fn open(lab: &Lab, session: StartSessionOutput) -> Self {
         let request = upgrade_request(session.stream_url().unwrap(), lab.credentials());
-        let socket = open(request).await.unwrap();
+        let mut socket = open(request).await.unwrap();
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let mut channel = Channel::new(Default::default(), 1, Instant::now(), unix);
         channel.handle_connected(Instant::now(), session.token_value().unwrap());
@@ -137,20 +187,77 @@ impl Tunnel {
         let (establish, established) = oneshot::channel();
         let mut establish = Some(establish);
         let driven = channel.clone();
+        let resumed_count = Arc::new(AtomicUsize::new(0));
+        let resumed = resumed_count.clone();
+        let (sdk, credentials) = (sdk(lab), lab.credentials());
+        let id = session.session_id().unwrap().to_owned();
         let closed = tokio::spawn(async move {
-            let reason = drive(&driven, socket, |event| match event {
+            let mut on_event = |event| match event {
                 Event::Established(_) => {
                     establish.take().unwrap().send(()).unwrap();
                     ControlFlow::Continue(())
                 }
                 Event::Closed(reason) => ControlFlow::Break(reason),
                 _ => ControlFlow::Continue(()),
-            });
-            let reason = reason.await.unwrap();
+            };
+            let reason = loop {
+                match drive(&driven, socket, &mut on_event).await {
+                    Ok(reason) => break reason,
+                    Err(_) => {
+                        socket = resume(&sdk, &credentials, &id, &driven).await;
+                        resumed.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            };
             driven.end();
             reason
         });
         established.await.unwrap();
-        Self { channel, closed }
+        Self {
+            channel,
+            closed,
+            resumed_count,
+        }
+    }
+
+    /// How often the connection was lost and replaced.
+    pub(super) fn resumed_count(&self) -> usize {
+        self.resumed_count.load(Ordering::Relaxed)
+    }
+
+    /// Sends `len` bytes through the echo service and expects them back.
+    pub(super) async fn echo(&self, len: usize) {
+        let stream = self.channel.open().await.unwrap();
+        let sent: Bytes = (0..len).map(|n| n.to_le_bytes()[n % 3]).collect();
+        let mut data = sent.clone();
+        let mut received = Vec::new();
+        let writing = poll_fn(|cx| stream.poll_write(cx, &mut data));
+        let reading = async {
+            while received.len() < len {
+                let data = poll_fn(|cx| stream.poll_read(cx)).await.unwrap();
+                received.extend_from_slice(&data);
+            }
+        };
+        let (written, ()) = tokio::join!(writing, reading);
+        written.unwrap();
+        assert!(received == sent, "{} bytes came back", received.len());
+        stream.finish();
+    }
+}
+
+async fn resume(
+    sdk: &aws_sdk_ssm::Client,
+    credentials: &Credentials,
+    id: &str,
+    channel: &Shared<Channel>,
+) -> ClientSocket {
+    loop {
+        let resumed = sdk.resume_session().session_id(id).send().await.unwrap();
+        let request = upgrade_request(resumed.stream_url().unwrap(), credentials.clone());
+        if let Ok(socket) = open(request).await {
+            let token = resumed.token_value().unwrap();
+            channel.with(|channel| channel.handle_connected(Instant::now(), token));
+            return socket;
+        }
     }
 }

@@ -16,25 +16,6 @@ async fn read_to_end(stream: &Stream<Channel>) -> (Vec<u8>, End) {
     }
 }
 
-/// Sends `len` bytes through the echo service and expects them back.
-async fn echo(tunnel: &Tunnel, len: usize) {
-    let stream = tunnel.channel.open().await.unwrap();
-    let sent: Bytes = (0..len).map(|n| n.to_le_bytes()[n % 3]).collect();
-    let mut data = sent.clone();
-    let mut received = Vec::new();
-    let writing = poll_fn(|cx| stream.poll_write(cx, &mut data));
-    let reading = async {
-        while received.len() < len {
-            let data = poll_fn(|cx| stream.poll_read(cx)).await.unwrap();
-            received.extend_from_slice(&data);
-        }
-    };
-    let (written, ()) = tokio::join!(writing, reading);
-    written.unwrap();
-    assert!(received == sent, "{} bytes came back", received.len());
-    stream.finish();
-}
-
 async fn terminate(lab: &Lab, tunnel: Tunnel) {
     tunnel
         .channel
@@ -49,11 +30,7 @@ async fn terminate(lab: &Lab, tunnel: Tunnel) {
 async fn streams_carry_bytes_both_ways_and_the_flag_ends_the_session() {
     let lab = lab(|_| {}).await;
     let tunnel = Tunnel::start(&lab, 7).await;
-    tokio::join!(
-        echo(&tunnel, 1 << 20),
-        echo(&tunnel, 1),
-        echo(&tunnel, 100_000)
-    );
+    tokio::join!(tunnel.echo(1 << 20), tunnel.echo(1), tunnel.echo(100_000));
     terminate(&lab, tunnel).await;
     lab.shutdown().await;
 }
@@ -63,15 +40,15 @@ async fn a_lossy_link_loses_nothing() {
     let faults = "delay=1ms,jitter=1ms,drop=5%,duplicate=5%,reorder=5%,seed=7";
     let lab = lab_with(faults).await;
     let tunnel = Tunnel::start(&lab, 7).await;
-    tokio::join!(echo(&tunnel, 30_000), echo(&tunnel, 10_000));
+    tokio::join!(tunnel.echo(30_000), tunnel.echo(10_000));
 }
 
 #[tokio::test]
 async fn an_agent_without_multiplexing_carries_one_connection_after_the_other() {
     let lab = lab(|config| config.targets[0].agent_version = "2.3.756.0".to_owned()).await;
     let tunnel = Tunnel::start(&lab, 7).await;
-    echo(&tunnel, 50_000).await;
-    echo(&tunnel, 10).await;
+    tunnel.echo(50_000).await;
+    tunnel.echo(10).await;
     terminate(&lab, tunnel).await;
 }
 

@@ -41,9 +41,9 @@ pub(super) fn start(shared: &Arc<Shared>, request: StartSession) -> Result<Value
         parameters,
         reason: request.reason,
     };
-    let (session, sockets) = Session::new(request, shared.shutdown.clone());
+    let (session, inbox) = Session::new(request, shared.shutdown.clone());
     let answer = connection(shared, &session);
-    gateway::start(shared, machine, session, sockets, properties);
+    gateway::start(shared, machine, session, inbox, properties);
     Ok(answer)
 }
 

@@ -3,6 +3,7 @@
 //! Pure: time is passed in and randomness comes from the seed, so a schedule can be replayed.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Chaos;
@@ -13,7 +14,7 @@ use super::Chaos;
 /// again at [`Faults::next_deadline`].
 #[derive(Debug)]
 pub(in crate::lab) struct Faults<T> {
-    chaos: Chaos,
+    chaos: Arc<Chaos>,
     rng: fastrand::Rng,
     /// In order of arrival; arrival times never decrease.
     scheduled: VecDeque<Scheduled<T>>,
@@ -40,15 +41,25 @@ struct Held<T> {
 
 impl<T: Clone> Faults<T> {
     /// Creates one direction; `stream` tells the directions and sessions of one seed apart.
-    pub(in crate::lab) fn new(chaos: Chaos, stream: u64) -> Self {
+    pub(in crate::lab) fn new(chaos: &Arc<Chaos>, stream: u64) -> Self {
         let seed = chaos.seed ^ stream.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Self {
-            chaos,
+            chaos: chaos.clone(),
             rng: fastrand::Rng::with_seed(seed),
             scheduled: VecDeque::new(),
             held: Vec::new(),
             released: VecDeque::new(),
         }
+    }
+
+    /// Treats frames that are admitted from now on by another chaos; random choices go on.
+    pub(in crate::lab) fn follow(&mut self, chaos: &Arc<Chaos>) {
+        self.chaos = chaos.clone();
+    }
+
+    /// Whether every frame comes out as it goes in, at once, and none is under way.
+    pub(in crate::lab) fn is_transparent(&self) -> bool {
+        self.under_way_len() == 0 && !self.chaos.affects_frames()
     }
 
     /// Takes a frame that was sent at `now`.
@@ -97,7 +108,11 @@ impl<T: Clone> Faults<T> {
 
     /// Whether as many frames are under way as may be: admit no more until some have been polled.
     pub(in crate::lab) fn is_full(&self) -> bool {
-        self.scheduled.len() + self.held.len() + self.released.len() >= MAX_UNDER_WAY
+        self.under_way_len() >= MAX_UNDER_WAY
+    }
+
+    fn under_way_len(&self) -> usize {
+        self.scheduled.len() + self.held.len() + self.released.len()
     }
 
     fn schedule(&mut self, now: Instant, frame: T) {
@@ -136,7 +151,7 @@ mod tests {
 
     /// Sends 0..count, one a millisecond, and returns (arrival in ms, frame).
     fn run(chaos: &str, count: u32) -> Vec<(u64, u32)> {
-        let mut faults = Faults::new(chaos.parse().unwrap(), 1);
+        let mut faults = Faults::new(&Arc::new(chaos.parse().unwrap()), 1);
         let start = Instant::now();
         let mut out = Vec::new();
         for step in 0..=u64::from(count) + 2_000 {
@@ -210,9 +225,9 @@ mod tests {
 
     #[test]
     fn directions_of_one_seed_differ() {
-        let chaos: Chaos = "drop=50%,seed=7".parse().unwrap();
+        let chaos = Arc::new("drop=50%,seed=7".parse().unwrap());
         let survivors = |stream| {
-            let mut faults = Faults::new(chaos.clone(), stream);
+            let mut faults = Faults::new(&chaos, stream);
             let now = Instant::now();
             (0..100).for_each(|frame| faults.admit(now, frame));
             std::iter::from_fn(|| faults.poll(now)).collect::<Vec<_>>()
@@ -222,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_full_direction_says_so() {
-        let mut faults = Faults::new("delay=1s".parse().unwrap(), 0);
+        let mut faults = Faults::new(&Arc::new("delay=1s".parse().unwrap()), 0);
         let now = Instant::now();
         let admitted = std::iter::from_fn(|| (!faults.is_full()).then(|| faults.admit(now, ())));
         assert_eq!(admitted.count(), MAX_UNDER_WAY);

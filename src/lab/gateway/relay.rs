@@ -5,15 +5,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_util::task::TaskTracker;
 
-use super::{CLOSE_TIMEOUT, Socket, frame};
+use super::agent_link::AgentLink;
+use super::{CLOSE_TIMEOUT, Socket, close, frame};
 use crate::lab::link::GatewayEnd;
 use crate::lab::lock;
-use crate::lab::session::{EndedBy, Session};
+use crate::lab::session::{EndedBy, Inbox, Order, Session};
 
 /// Serves a session from its start to its end.
 ///
@@ -21,42 +22,63 @@ use crate::lab::session::{EndedBy, Session};
 /// end is noticed when a client can be told: a client that comes late still learns the reason.
 pub(super) async fn run(
     session: Arc<Session>,
-    mut link: GatewayEnd,
-    mut sockets: mpsc::Receiver<Socket>,
-    agent: JoinHandle<String>,
+    mut agent: AgentLink,
+    mut inbox: Inbox,
     idle_timeout: Duration,
+    tracker: TaskTracker,
 ) {
     let idle = IdleTimer::new(idle_timeout);
     let mut client = None;
     let ended_by = loop {
-        let left = match &mut client {
-            None => wait(&session, &mut sockets, &idle).await,
-            Some(socket) => attend(&session, &mut link, &mut sockets, socket, &idle).await,
+        let left = tokio::select! {
+            by = session.terminated() => Left::Ended(by),
+            Some(order) = inbox.orders.recv() => Left::Ordered(order),
+            Some(socket) = inbox.sockets.recv() => Left::Replaced(socket),
+            () = idle.expired() => Left::Ended(EndedBy::IdleTimeout),
+            left = relay(agent.end(), client.as_mut(), &idle) => left,
         };
         match left {
             Left::Replaced(socket) => {
                 client = Some(socket);
                 idle.restart();
-                publish(&link, frame::start_publication());
-                session.set_connected(true);
+                agent.notify(frame::start_publication());
+                session.set_connected();
+                continue;
             }
-            Left::Gone => {
-                client = None;
-                publish(&link, frame::pause_publication());
-                session.set_connected(false);
+            Left::Gone => client = None,
+            Left::Ordered(Order::Cut) => {
+                agent.replace(AGENT_AWAY);
+                if let Some(socket) = client.take() {
+                    tracker.spawn(close(socket, CloseCode::Normal, "Bye".to_owned()));
+                }
+            }
+            Left::Ordered(Order::Reset) => {
+                if let Some(socket) = client.take() {
+                    socket.get_ref().reset_on_drop();
+                }
+            }
+            Left::Ordered(Order::LoseAgent(away)) => {
+                agent.replace(away);
+                continue;
+            }
+            Left::Ordered(Order::End(by)) => {
+                agent.kill();
+                break by;
             }
             Left::Ended(by) => break by,
         }
+        agent.notify(frame::pause_publication());
+        session.set_disconnected();
     };
     session.end(ended_by);
     let output = match ended_by {
-        EndedBy::Agent => agent.await.unwrap_or_default(),
+        EndedBy::Agent => agent.output().await,
         EndedBy::IdleTimeout => {
-            agent.abort();
+            agent.kill();
             IDLE_TIMEOUT_OUTPUT.to_owned()
         }
         EndedBy::Caller | EndedBy::Shutdown => {
-            agent.abort();
+            agent.kill();
             String::new()
         }
     };
@@ -75,36 +97,17 @@ enum Left {
     Replaced(Socket),
     /// The client has gone.
     Gone,
+    Ordered(Order),
     Ended(EndedBy),
 }
 
-async fn wait(session: &Session, sockets: &mut mpsc::Receiver<Socket>, idle: &IdleTimer) -> Left {
-    tokio::select! {
-        by = session.terminated() => Left::Ended(by),
-        Some(socket) = sockets.recv() => Left::Replaced(socket),
-        () = idle.expired() => Left::Ended(EndedBy::IdleTimeout),
-    }
-}
-
-async fn attend(
-    session: &Session,
-    link: &mut GatewayEnd,
-    sockets: &mut mpsc::Receiver<Socket>,
-    socket: &mut Socket,
-    idle: &IdleTimer,
-) -> Left {
-    tokio::select! {
-        by = session.terminated() => Left::Ended(by),
-        Some(socket) = sockets.recv() => Left::Replaced(socket),
-        () = idle.expired() => Left::Ended(EndedBy::IdleTimeout),
-        left = relay(link, socket, idle) => left,
-    }
-}
-
-/// Relays messages until the client or the agent is gone.
+/// Relays messages until the client or the agent is gone; for ever while there is no client.
 ///
 /// The directions do not wait for each other: either may be held back by its receiver.
-async fn relay(link: &mut GatewayEnd, socket: &mut Socket, idle: &IdleTimer) -> Left {
+async fn relay(link: &mut GatewayEnd, client: Option<&mut Socket>, idle: &IdleTimer) -> Left {
+    let Some(socket) = client else {
+        return std::future::pending().await;
+    };
     let GatewayEnd { sender, receiver } = link;
     let (mut to_client, mut from_client) = socket.split();
     let upward = async {
@@ -153,12 +156,6 @@ async fn relay(link: &mut GatewayEnd, socket: &mut Socket, idle: &IdleTimer) -> 
     }
 }
 
-/// Tells the agent to go on or to pause. A full link does not wait for that: the agent goes on with
-/// the next message it gets, and pauses when the link is full the other way.
-fn publish(link: &GatewayEnd, wire: bytes::Bytes) {
-    let _ = link.sender.try_send(wire.into());
-}
-
 /// Tells the client that the session is over, and why, and leaves the closing to it.
 async fn say_farewell(mut socket: Socket, session: &Session, output: &str) {
     let wire = frame::channel_closed(session, output);
@@ -201,6 +198,10 @@ impl IdleTimer {
 
 const IDLE_TIMEOUT_OUTPUT: &str =
     "Your session timed out due to inactivity and has been terminated.";
+
+/// How long an agent needs to come back after its connection was closed: it waits for 100 to 199 ms
+/// (PROTOCOL 10.2).
+const AGENT_AWAY: Duration = Duration::from_millis(150);
 
 /// Messages that go to the client in one write.
 const BATCH_LEN: usize = 64;
