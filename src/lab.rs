@@ -10,23 +10,27 @@ mod auth;
 mod chaos;
 mod clock;
 mod conditions;
+mod control;
 mod destination;
 mod faults;
 mod gateway;
+mod hosts;
 mod link;
+mod machine;
 mod pacer;
 mod registry;
 mod server;
 mod service;
 mod session;
+mod stall;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
-use ssmfwd_protocol::version::Version;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -38,8 +42,8 @@ pub use self::session::{EndedBy, SessionRecord, SessionState};
 
 use self::conditions::Conditions;
 use self::faults::Schedule;
+use self::machine::{Machine, Machines};
 use self::registry::Registry;
-use self::service::PortTable;
 use self::session::Order;
 
 /// What a lab is like. The default listens on a free port and has no targets.
@@ -81,6 +85,8 @@ pub struct Target {
     pub online: bool,
     /// The agent's version, which decides what it can do: four numbers, as `3.3.987.0`.
     pub agent_version: String,
+    /// Its tags, by their keys.
+    pub tags: BTreeMap<String, String>,
 }
 
 impl Target {
@@ -90,6 +96,7 @@ impl Target {
             id: id.into(),
             online: true,
             agent_version: DEFAULT_AGENT_VERSION.to_owned(),
+            tags: BTreeMap::new(),
         }
     }
 }
@@ -107,7 +114,7 @@ struct Shared {
     config: Config,
     address: SocketAddr,
     started: SystemTime,
-    machines: Vec<Machine>,
+    machines: Machines,
     registry: Registry,
     conditions: Arc<Conditions>,
     schedule: Schedule,
@@ -116,39 +123,9 @@ struct Shared {
 }
 
 impl Shared {
-    fn machine(&self, id: &str) -> Option<&Machine> {
-        self.machines.iter().find(|machine| machine.target.id == id)
-    }
-}
-
-/// A target with what the lab makes of it.
-#[derive(Debug)]
-struct Machine {
-    target: Target,
-    agent_version: Version,
-    /// Empty for a target that is offline.
-    services: PortTable,
-}
-
-impl Machine {
-    async fn start(
-        target: Target,
-        tracker: &TaskTracker,
-        shutdown: &CancellationToken,
-    ) -> io::Result<Self> {
-        let agent_version = target.agent_version.parse().map_err(|error| {
-            let message = format!("agent version '{}': {error}", target.agent_version);
-            io::Error::new(io::ErrorKind::InvalidInput, message)
-        })?;
-        let services = match target.online {
-            true => PortTable::start(&target.id, tracker, shutdown).await?,
-            false => PortTable::default(),
-        };
-        Ok(Self {
-            target,
-            agent_version,
-            services,
-        })
+    fn machine(&self, id: &str) -> Option<Machine> {
+        let mut machines = self.machines.all().into_iter();
+        machines.find(|machine| machine.target.id == id)
     }
 }
 
@@ -180,7 +157,7 @@ impl Lab {
             address: listener.local_addr()?,
             config,
             started: SystemTime::now(),
-            machines,
+            machines: Machines::new(machines),
             registry: Registry::default(),
             conditions: Arc::new(Conditions::new(Chaos::default())),
             schedule: Schedule::default(),
@@ -213,12 +190,12 @@ impl Lab {
         auth::REGION
     }
 
-    /// The credentials requests must be signed with.
+    /// The credentials requests must be signed with now.
     pub fn credentials(&self) -> Credentials {
         Credentials::new(
             auth::ACCESS_KEY_ID,
             auth::SECRET_ACCESS_KEY,
-            None,
+            self.shared.conditions.session_token(),
             None,
             "lab",
         )
@@ -226,13 +203,16 @@ impl Lab {
 
     /// The environment that makes any AWS tool use this lab.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
-        vec![
+        let token = self.shared.conditions.session_token();
+        let mut environment = vec![
             ("AWS_ACCESS_KEY_ID", auth::ACCESS_KEY_ID.to_owned()),
             ("AWS_SECRET_ACCESS_KEY", auth::SECRET_ACCESS_KEY.to_owned()),
             ("AWS_REGION", auth::REGION.to_owned()),
             ("AWS_DEFAULT_REGION", auth::REGION.to_owned()),
             ("AWS_ENDPOINT_URL_SSM", self.endpoint_url()),
-        ]
+        ];
+        environment.extend(token.map(|token| ("AWS_SESSION_TOKEN", token)));
+        environment
     }
 
     /// Every session there is or was, oldest first. Long ago ended ones are forgotten.
@@ -264,6 +244,22 @@ impl Lab {
     /// Has a fault begin now. What it does at once is ordered when this returns, and seen soon after.
     pub fn inject(&self, fault: Fault) {
         self.shared.inject(&fault);
+    }
+
+    /// Makes the credentials that are good so far expired ones, and returns those that are good from now
+    /// on: the same keys with another session token.
+    pub fn renew_credentials(&self) -> Credentials {
+        self.shared.conditions.renew_credentials();
+        self.credentials()
+    }
+
+    /// Terminates the target `old`, if there is one, and starts another one.
+    ///
+    /// # Errors
+    ///
+    /// When the new one's agent's version is none, or no loopback port can be had.
+    pub async fn replace_target(&self, old: &str, new: Target) -> io::Result<()> {
+        self.shared.replace_target(old, new).await
     }
 
     /// Ends a session as `by` would, with the text that the client is told then; returns whether

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
@@ -16,10 +17,12 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
+use super::conditions::Conditions;
 use super::destination::Destination;
 use super::link::AgentEnd;
 use super::pacer::Pacer;
 use super::service::PortTable;
+use super::stall::OpenStream;
 use crate::driver::drive;
 use crate::endpoint;
 use crate::stream::{End, Stream};
@@ -39,6 +42,8 @@ pub(super) struct Assignment {
     pub(super) properties: BTreeMap<String, String>,
     /// The target's built-in services.
     pub(super) services: PortTable,
+    /// What goes wrong with hosts and streams.
+    pub(super) conditions: Arc<Conditions>,
     /// Whether data is sent as slowly as the real agent does.
     pub(super) pace: bool,
     /// What message ids derive from.
@@ -74,8 +79,10 @@ pub(super) async fn run(assignment: Assignment, links: Links) -> String {
     });
     let serving = async {
         started.notified().await;
-        match Destination::resolve(&assignment.properties, &assignment.services).await {
-            Ok(destination) => serve(&shared, &destination, assignment.pace).await,
+        let conditions = &assignment.conditions;
+        let (properties, services) = (&assignment.properties, &assignment.services);
+        match Destination::resolve(properties, services, &conditions.hosts).await {
+            Ok(destination) => serve(&shared, &destination, assignment.pace, conditions).await,
             Err(error) => error.to_string(),
         }
     };
@@ -113,7 +120,12 @@ async fn drive_links(
 /// does not answer holds up every later stream.
 ///
 /// Returns, with the text to report, when an agent without multiplexing cannot connect.
-async fn serve(shared: &Shared, destination: &Destination, pace: bool) -> String {
+async fn serve(
+    shared: &Shared,
+    destination: &Destination,
+    pace: bool,
+    conditions: &Arc<Conditions>,
+) -> String {
     let pacer = pace.then(Pacer::default);
     let mut connections = JoinSet::new();
     let mut is_first = true;
@@ -121,7 +133,9 @@ async fn serve(shared: &Shared, destination: &Destination, pace: bool) -> String
         while connections.try_join_next().is_some() {}
         match destination.connect().await {
             Ok(socket) => {
-                connections.spawn(carry(socket, stream, pacer.clone()));
+                let open = OpenStream::new(conditions);
+                let pacer = pacer.clone();
+                connections.spawn(async move { open.run(carry(socket, stream, pacer)).await });
             }
             Err(_) if is_multiplexed(shared) => {
                 let id = stream.id();

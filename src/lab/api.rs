@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::auth::{AuthError, Service, Verifier};
 use super::server::Answer;
-use super::{Shared, clock};
+use super::{Shared, auth, clock};
 
 /// Answers one API request.
 pub(super) fn answer(shared: &std::sync::Arc<Shared>, request: &Parts, body: &[u8]) -> Answer {
@@ -49,6 +49,7 @@ pub(super) fn answer(shared: &std::sync::Arc<Shared>, request: &Parts, body: &[u
 /// Verifies the signature and returns the operation's name, unless that is to be denied.
 fn authorize<'a>(shared: &Shared, request: &'a Parts, body: &[u8]) -> Result<&'a str, ApiError> {
     Verifier::default().verify(Service::Ssm, request, body, SystemTime::now())?;
+    auth::check_expiry(request, &shared.conditions)?;
     let target = request.headers.get("x-amz-target");
     let operation = target
         .and_then(|target| target.to_str().ok()?.strip_prefix("AmazonSSM."))
@@ -115,9 +116,15 @@ impl ApiError {
 impl From<AuthError> for ApiError {
     fn from(error: AuthError) -> Self {
         let mut answer = Self::new(error.code(), error.to_string());
-        if error != AuthError::UnknownKey && error != AuthError::Expired {
-            answer.status = StatusCode::FORBIDDEN;
-        }
+        answer.status = match error {
+            AuthError::UnknownKey | AuthError::Expired | AuthError::ExpiredToken => {
+                StatusCode::BAD_REQUEST
+            }
+            AuthError::Missing
+            | AuthError::Incomplete
+            | AuthError::WrongScope
+            | AuthError::WrongSignature => StatusCode::FORBIDDEN,
+        };
         answer
     }
 }

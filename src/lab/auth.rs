@@ -13,7 +13,9 @@ use http::request::Parts;
 use sha2::{Digest, Sha256};
 
 use self::canonical::Canonical;
+use super::chaos::Condition;
 use super::clock;
+use super::conditions::Conditions;
 
 /// The lab's only access key id; the form is AWS's, the account is nobody's.
 pub(super) const ACCESS_KEY_ID: &str = "AKIALAB0000000000000";
@@ -59,6 +61,8 @@ pub(super) enum AuthError {
     WrongSignature,
     #[error("Request has expired.")]
     Expired,
+    #[error("The security token included in the request is expired")]
+    ExpiredToken,
 }
 
 impl AuthError {
@@ -70,7 +74,26 @@ impl AuthError {
             Self::UnknownKey => "UnrecognizedClientException",
             Self::WrongScope | Self::WrongSignature => "InvalidSignatureException",
             Self::Expired => "RequestExpired",
+            Self::ExpiredToken => "ExpiredTokenException",
         }
+    }
+}
+
+/// Verifies that the credentials of a request are not expired: they are of the latest renewal, and no
+/// fault has them expire.
+///
+/// # Errors
+///
+/// [`AuthError::ExpiredToken`] if they are.
+pub(super) fn check_expiry(request: &Parts, conditions: &Conditions) -> Result<(), AuthError> {
+    let token = single_header(&request.headers, "x-amz-security-token");
+    let is_latest = match conditions.session_token() {
+        Some(latest) => token == Some(&latest),
+        None => true,
+    };
+    match is_latest && !conditions.holds(Condition::ExpireCredentials) {
+        true => Ok(()),
+        false => Err(AuthError::ExpiredToken),
     }
 }
 

@@ -36,6 +36,11 @@ pub struct Chaos {
     pub seed: u64,
     /// What the gateway does instead of serving a data channel.
     pub gateway: Option<GatewayFault>,
+    /// How long sessions live without input from their client, instead of the lab's
+    /// [`idle_timeout`](super::Config::idle_timeout); at most a day.
+    pub idle_timeout: Option<Duration>,
+    /// How long sessions live at most; at most a day.
+    pub max_duration: Option<Duration>,
     /// API operations that are refused with `AccessDeniedException`.
     pub deny: BTreeSet<String>,
     /// What begins at a moment.
@@ -84,7 +89,8 @@ impl GatewayFault {
 pub enum ParseChaosError {
     #[error(
         "unknown fault '{0}' (delay, jitter, drop, duplicate, reorder, seed, deny, garbage, silent, mute, refuse-upgrade, \
-         cut, reset, black-hole, refuse-connections, refuse-upgrades, fail-upgrades, kill-agents, lose-agents, terminate)"
+         cut, reset, black-hole, refuse-connections, refuse-upgrades, fail-upgrades, idle-timeout, max-duration, kill-agents, lose-agents, terminate, refuse-tokens, \
+         expire-tokens, expire-cells, expire-credentials, swallow-acks, pause, stall, offline, replace, host)"
     )]
     UnknownFault(String),
     #[error("fault '{0}' needs a value, as in {0}={1}")]
@@ -97,6 +103,10 @@ pub enum ParseChaosError {
     InvalidTime { name: &'static str, value: String },
     #[error("'{value}' is not a percentage for '{name}' (0% to 100%)")]
     InvalidProbability { name: &'static str, value: String },
+    #[error("'{0}' does not name a target and the one in its place (as i-0abc:i-0def)")]
+    InvalidReplacement(String),
+    #[error("'{0}' is not a host and its address (as db:127.0.0.2 or db:[::1]:5432)")]
+    InvalidHost(String),
     #[error("'{0}' is not a seed (a whole number)")]
     InvalidSeed(String),
     #[error("'{0}' is not an API operation that can be denied (as StartSession)")]
@@ -143,6 +153,8 @@ impl Chaos {
             "drop" => self.drop = probability("drop", value)?,
             "duplicate" => self.duplicate = probability("duplicate", value)?,
             "reorder" => self.reorder = probability("reorder", value)?,
+            "idle-timeout" => self.idle_timeout = Some(life("idle-timeout", value)?),
+            "max-duration" => self.max_duration = Some(life("max-duration", value)?),
             "seed" => {
                 let value = value.ok_or(ParseChaosError::MissingValue("seed", "7"))?;
                 self.seed = value
@@ -188,6 +200,12 @@ fn duration(name: &'static str, value: Option<&str>) -> Result<Duration, ParseCh
         })
 }
 
+/// How long something lives.
+fn life(name: &'static str, value: Option<&str>) -> Result<Duration, ParseChaosError> {
+    let value = value.ok_or(ParseChaosError::MissingValue(name, "60s"))?;
+    fault::time(name, value, Duration::ZERO)
+}
+
 fn probability(name: &'static str, value: Option<&str>) -> Result<Probability, ParseChaosError> {
     let value = value.ok_or(ParseChaosError::MissingValue(name, "5%"))?;
     Probability::parse(value).ok_or_else(|| ParseChaosError::InvalidProbability {
@@ -217,6 +235,13 @@ impl fmt::Display for Chaos {
         if self.seed != 0 {
             items.push(format!("seed={}", self.seed));
         }
+        let lives = [
+            ("idle-timeout", self.idle_timeout),
+            ("max-duration", self.max_duration),
+        ];
+        for (name, life) in lives {
+            items.extend(life.map(|life| format!("{name}={}", format_duration(life))));
+        }
         items.extend(self.gateway.map(|fault| fault.name().to_owned()));
         items.extend(
             self.deny
@@ -241,7 +266,8 @@ mod tests {
 
     #[test]
     fn every_fault_is_understood_and_written_back() {
-        let text = "delay=20ms,jitter=1500us,drop=5%,duplicate=0.25%,reorder=100%,seed=7,garbage,\
+        let text = "delay=20ms,jitter=1500us,drop=5%,duplicate=0.25%,reorder=100%,seed=7,\
+                    idle-timeout=90s,max-duration=3600s,garbage,\
                     deny=ResumeSession,deny=StartSession";
         let chaos = parse(text).unwrap();
         assert_eq!(chaos.delay, Duration::from_millis(20));
@@ -254,13 +280,14 @@ mod tests {
 
     #[test]
     fn faults_have_their_time() {
-        let text =
-            "cut/5s,reset@10s,black-hole=30s,fail-upgrades=500ms@2s/60s,lose-agents=0s,kill-agents";
+        let text = "cut/5s,reset@10s,black-hole=30s,fail-upgrades=500ms@2s/60s,lose-agents=0s,\
+             kill-agents,offline=1s,offline=i-0abc:1s@2s,replace=i-0abc:i-0def,\
+             host=db:127.0.0.2@30s,host=db:[::1]:5432,expire-cells/10s,expire-tokens";
         let chaos = parse(text).unwrap();
         assert_eq!(chaos.to_string(), text);
         assert!(!chaos.affects_frames());
         let firsts: Vec<_> = chaos.faults.iter().map(|f| f.first().as_secs()).collect();
-        assert_eq!(firsts, [5, 10, 0, 2, 0, 0]);
+        assert_eq!(firsts, [5, 10, 0, 2, 0, 0, 0, 2, 0, 30, 0, 10, 0]);
         let condition = Fault::Holds(Condition::BlackHole, Duration::from_secs(30));
         assert_eq!(chaos.faults[2], condition.into());
         for condition in Condition::ALL {
@@ -300,6 +327,14 @@ mod tests {
             ),
             ("seed=-1", "'-1' is not a seed (a whole number)"),
             ("mute=1", "fault 'mute' takes no value"),
+            (
+                "replace=i-0abc",
+                "'i-0abc' does not name a target and the one in its place (as i-0abc:i-0def)",
+            ),
+            (
+                "host=db:nowhere",
+                "'db:nowhere' is not a host and its address (as db:127.0.0.2 or db:[::1]:5432)",
+            ),
             ("cut=5s", "fault 'cut' takes no value"),
             (
                 "black-hole@1s",

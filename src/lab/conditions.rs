@@ -10,7 +10,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::chaos::{Chaos, Condition};
+use super::hosts::Hosts;
 use super::lock;
+use super::stall::Streams;
 
 /// The one place that faults are looked up in; everything that can fail holds on to it.
 #[derive(Debug)]
@@ -20,6 +22,10 @@ pub(super) struct Conditions {
     version: AtomicU64,
     /// Whether anything may hold: spares the usual case the look at the clock.
     is_any_held: AtomicBool,
+    /// How often the credentials were renewed.
+    generation: AtomicU64,
+    pub(super) hosts: Hosts,
+    pub(super) streams: Streams,
     /// Sockets that were dropped in a black hole: their peers learn of it afterwards.
     kept_open: Mutex<Vec<TcpStream>>,
 }
@@ -41,6 +47,9 @@ impl Conditions {
             state: watch::Sender::new(state),
             version: AtomicU64::new(0),
             is_any_held: AtomicBool::new(false),
+            generation: AtomicU64::new(0),
+            hosts: Hosts::default(),
+            streams: Streams::default(),
             kept_open: Mutex::default(),
         }
     }
@@ -79,6 +88,19 @@ impl Conditions {
         });
     }
 
+    /// Makes the credentials that are good so far expired ones.
+    pub(super) fn renew_credentials(&self) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The session token of the credentials that are good; none are needed before the first renewal.
+    pub(super) fn session_token(&self) -> Option<String> {
+        match self.generation.load(Ordering::Relaxed) {
+            0 => None,
+            generation => Some(format!("lab-session-token-{generation}")),
+        }
+    }
+
     pub(super) fn holds(&self, condition: Condition) -> bool {
         self.is_any_held.load(Ordering::Acquire) && self.state.borrow().end(condition).is_some()
     }
@@ -95,6 +117,19 @@ impl Conditions {
                 // The sender is `self`.
                 _ = state.changed() => {}
                 () = sleep_until(end) => {}
+            }
+        }
+    }
+
+    /// Waits until the moment that `deadline` makes of the standing chaos has passed.
+    pub(super) async fn passed(&self, deadline: impl Fn(&Chaos) -> Option<Instant>) {
+        let mut state = self.state.subscribe();
+        loop {
+            let deadline = deadline(&state.borrow_and_update().chaos);
+            tokio::select! {
+                // The sender is `self`.
+                _ = state.changed() => {}
+                () = sleep_until(deadline) => return,
             }
         }
     }

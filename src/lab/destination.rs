@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use tokio::net::TcpStream;
 
+use super::hosts::Hosts;
 use super::service::PortTable;
 
 /// The addresses of a session's destination, in the order they are tried.
@@ -31,10 +32,11 @@ impl Destination {
     /// Finds the destination that a session's properties name.
     ///
     /// Without a `host` it is the target itself: a built-in service, or whatever listens on that
-    /// port of this machine.
+    /// port of this machine. The lab's own hosts may be anywhere, on loopback too.
     pub(super) async fn resolve(
         properties: &BTreeMap<String, String>,
         services: &PortTable,
+        hosts: &Hosts,
     ) -> Result<Self, DestinationError> {
         let port = properties
             .get("portNumber")
@@ -42,6 +44,11 @@ impl Destination {
         let port: u16 = port.ok_or(DestinationError::NoPort)?;
         let host = properties.get("host").map_or("", String::as_str);
         if let (true, Some(address)) = (host.is_empty(), services.find(port)) {
+            return Ok(Self {
+                addresses: vec![address],
+            });
+        }
+        if let Some(address) = hosts.find(host, port) {
             return Ok(Self {
                 addresses: vec![address],
             });
@@ -100,7 +107,9 @@ mod tests {
     async fn resolve(host: &str, port: &str) -> Result<Destination, DestinationError> {
         let properties = [("host", host), ("portNumber", port)];
         let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Destination::resolve(&BTreeMap::from(properties), &PortTable::default()).await
+        let hosts = Hosts::default();
+        hosts.set("db.internal", "127.0.0.2:0".parse().unwrap());
+        Destination::resolve(&BTreeMap::from(properties), &PortTable::default(), &hosts).await
     }
 
     #[tokio::test]
@@ -110,7 +119,9 @@ mod tests {
             .await
             .unwrap();
         let properties = BTreeMap::from([("portNumber".to_owned(), "7".to_owned())]);
-        let destination = Destination::resolve(&properties, &services).await.unwrap();
+        let hosts = Hosts::default();
+        let destination = Destination::resolve(&properties, &services, &hosts);
+        let destination = destination.await.unwrap();
         assert_eq!(destination.addresses, [services.find(7).unwrap()]);
     }
 
@@ -139,6 +150,12 @@ mod tests {
             let expected = format!("Forwarding to IP address {host} is forbidden.");
             assert_eq!(error.to_string(), expected);
         }
+    }
+
+    #[tokio::test]
+    async fn a_host_of_the_lab_is_where_the_lab_says() {
+        let destination = resolve("db.internal", "5432").await.unwrap();
+        assert_eq!(destination.addresses, ["127.0.0.2:5432".parse().unwrap()]);
     }
 
     #[tokio::test]

@@ -1,12 +1,15 @@
 //! Has faults begin, when it is their time.
 
+use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::chaos::{Chaos, Fault, ParseChaosError, Scheduled};
-use super::session::{EndedBy, Order};
-use super::{Shared, lock};
+use super::chaos::{Chaos, Condition, Fault, ParseChaosError, Scheduled};
+use super::machine::Machine;
+use super::session::{EndedBy, Order, Session};
+use super::{Shared, Target, lock};
 
 /// The faults that are still to come; each waits in a task of its own.
 #[derive(Debug, Default)]
@@ -20,6 +23,8 @@ impl Shared {
         let cancel = self.shutdown.child_token();
         std::mem::replace(&mut *lock(&self.schedule.cancel), cancel).cancel();
         self.conditions.release_all();
+        self.conditions.hosts.clear();
+        self.machines.reconnect_all();
         let faults = std::mem::take(&mut chaos.faults);
         self.conditions.update(|standing| *standing = chaos);
         self.schedule(faults);
@@ -59,7 +64,7 @@ impl Shared {
     }
 
     /// Has a fault begin now.
-    pub(super) fn inject(&self, fault: &Fault) {
+    pub(super) fn inject(self: &Arc<Self>, fault: &Fault) {
         tracing::debug!(%fault, "fault begins");
         match fault {
             Fault::Cut => self.order(Order::Cut),
@@ -67,14 +72,71 @@ impl Shared {
             Fault::KillAgents => self.order(Order::End(EndedBy::Agent)),
             Fault::LoseAgents(length) => self.order(Order::LoseAgent(*length)),
             Fault::Terminate => self.order(Order::End(EndedBy::Caller)),
-            Fault::Holds(condition, length) => self.conditions.hold(*condition, *length),
+            Fault::ExpireTokens => self.each_session(Session::expire_token),
+            Fault::ExpireCells => self.each_session(Session::expire_cells),
+            Fault::Offline { target, length } => self.disconnect(target.as_deref(), *length),
+            Fault::ReplaceTarget { old, new } => {
+                let replacing = replace(self.clone(), old.clone(), new.clone());
+                let shutdown = self.shutdown.clone();
+                self.tracker
+                    .spawn(shutdown.run_until_cancelled_owned(replacing));
+            }
+            Fault::MoveHost { name, address } => self.conditions.hosts.set(name, *address),
+            Fault::Holds(condition, length) => {
+                if *condition == Condition::Stall {
+                    self.conditions.streams.choose_again();
+                }
+                self.conditions.hold(*condition, *length);
+            }
         }
     }
 
     fn order(&self, order: Order) {
-        for session in self.registry.all() {
-            session.order(order);
+        self.each_session(|session| session.order(order));
+    }
+
+    fn each_session(&self, act: impl Fn(&Session)) {
+        self.registry.all().iter().for_each(|session| act(session));
+    }
+
+    fn disconnect(&self, target: Option<&str>, length: Duration) {
+        self.machines.disconnect(target, length);
+        if !length.is_zero() {
+            self.kill_agents(target);
         }
+    }
+
+    fn kill_agents(&self, target: Option<&str>) {
+        for session in self.registry.all() {
+            if target.is_none_or(|target| session.request.target == target) {
+                session.order(Order::End(EndedBy::Agent));
+            }
+        }
+    }
+
+    /// Terminates the target `old` and puts `new` in its place.
+    ///
+    /// # Errors
+    ///
+    /// When the new one's agent's version is none, or no loopback port can be had.
+    pub(super) async fn replace_target(&self, old: &str, new: Target) -> io::Result<()> {
+        let machine = Machine::start(new, &self.tracker, &self.shutdown).await?;
+        self.machines.replace(old, machine);
+        self.kill_agents(Some(old));
+        Ok(())
+    }
+}
+
+async fn replace(shared: Arc<Shared>, old: String, new: String) {
+    let target = match shared.machine(&old) {
+        Some(machine) => Target {
+            id: new,
+            ..machine.target
+        },
+        None => Target::new(new),
+    };
+    if let Err(error) = shared.replace_target(&old, target).await {
+        tracing::warn!(%error, "cannot start a target");
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod agent_link;
 mod connection;
-mod frame;
+pub(super) mod frame;
 mod not_serving;
 mod relay;
 
@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -29,7 +30,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use self::agent_link::AgentLink;
 use self::connection::Connection;
 use super::agent::{self, Assignment};
-use super::auth::{Service, Verifier};
+use super::auth::{self, Service, Verifier};
 use super::chaos::{Chaos, Condition, GatewayFault};
 use super::conditions::Conditions;
 use super::server::{Answer, plain};
@@ -58,6 +59,7 @@ pub(super) fn start(
         properties,
         services: machine.services.clone(),
         pace: config.pace,
+        conditions: shared.conditions.clone(),
         seed: shared.conditions.chaos().seed ^ stream,
     };
     let (links, attached) = mpsc::unbounded_channel();
@@ -89,13 +91,18 @@ pub(super) async fn upgrade(
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (parts, _) = request.into_parts();
     let verifier = Verifier::default();
-    if let Err(error) = verifier.verify(Service::SsmMessages, &parts, b"", SystemTime::now()) {
+    let verified = verifier.verify(Service::SsmMessages, &parts, b"", SystemTime::now());
+    let verified = verified.and_then(|()| auth::check_expiry(&parts, &shared.conditions));
+    if let Err(error) = verified {
         tracing::debug!(%error, "upgrade refused");
         return plain(StatusCode::FORBIDDEN, error.code());
     }
     let Some(session) = shared.registry.find(session_id).filter(|s| !s.is_ended()) else {
         return plain(StatusCode::NOT_FOUND, "no such session\n");
     };
+    if !cell(&parts).is_some_and(|cell| session.accepts_cell(cell)) {
+        return plain(StatusCode::BAD_REQUEST, "the cell is gone\n");
+    }
     let Some(accept_key) = accept_key(&parts.method, &parts.headers) else {
         return plain(StatusCode::BAD_REQUEST, "not a WebSocket request\n");
     };
@@ -105,6 +112,12 @@ pub(super) async fn upgrade(
         .tracker
         .spawn(shutdown.run_until_cancelled_owned(serving));
     switching_protocols(&accept_key)
+}
+
+/// The cell number of a stream URL, as it was given out.
+fn cell(request: &Parts) -> Option<&str> {
+    let mut pairs = request.uri.query()?.split('&');
+    pairs.find_map(|pair| pair.strip_prefix("cell-number="))
 }
 
 fn refused() -> Answer {
@@ -152,7 +165,7 @@ async fn serve(
         tracing::error!("an upgraded connection is not a TCP stream");
         return;
     };
-    let stream = Connection::new(parts.io.into_inner(), conditions);
+    let stream = Connection::new(parts.io.into_inner(), conditions.clone());
     let read = parts.read_buf.to_vec();
     let config = websocket_config();
     // Only a socket that starts without bytes keeps its read buffer's length while messages it has
@@ -165,17 +178,18 @@ async fn serve(
         Some(GatewayFault::Garbage) => not_serving::send_garbage(socket, chaos.seed).await,
         Some(GatewayFault::Silent) => not_serving::stay_silent(socket).await,
         Some(GatewayFault::Mute | GatewayFault::RefuseUpgrade) | None => {
-            admit(socket, &session).await;
+            admit(socket, &session, &conditions).await;
         }
     }
 }
 
 /// Reads the first frame and hands the WebSocket to the session, if the token in it is right.
-async fn admit(mut socket: Socket, session: &Session) {
+async fn admit(mut socket: Socket, session: &Session, conditions: &Conditions) {
     let Ok(first) = tokio::time::timeout(FIRST_FRAME_TIMEOUT, socket.next()).await else {
         return;
     };
     let is_admitted = match first {
+        Some(Ok(_)) if conditions.holds(Condition::RefuseTokens) => false,
         Some(Ok(Message::Text(text))) => {
             token(text.as_bytes()).is_some_and(|token| session.accepts_token(&token))
         }

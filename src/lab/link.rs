@@ -15,8 +15,9 @@ use tokio::time::Sleep;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::PollSender;
 
-use super::chaos::Faults;
+use super::chaos::{Condition, Faults};
 use super::conditions::Conditions;
+use super::gateway::frame;
 
 /// Messages queued in one direction before the sender waits.
 ///
@@ -95,7 +96,7 @@ impl Receiver {
         limit: usize,
     ) -> Poll<usize> {
         self.follow_chaos();
-        if self.faults.is_transparent() {
+        if self.is_transparent() {
             return self.queue.poll_recv_many(cx, batch, limit);
         }
         for count in 0..limit {
@@ -110,13 +111,14 @@ impl Receiver {
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
         self.follow_chaos();
-        if self.faults.is_transparent() {
+        if self.is_transparent() {
             return self.queue.poll_recv(cx);
         }
         loop {
             let now = now();
             while self.is_open && !self.faults.is_full() {
                 match self.queue.poll_recv(cx) {
+                    Poll::Ready(Some(message)) if self.is_swallowed(&message) => {}
                     Poll::Ready(Some(message)) => self.faults.admit(now, message),
                     Poll::Ready(None) => self.is_open = false,
                     Poll::Pending => break,
@@ -133,6 +135,17 @@ impl Receiver {
             };
             ready!(self.poll_timer(cx, deadline));
         }
+    }
+
+    fn is_transparent(&self) -> bool {
+        self.faults.is_transparent() && !self.conditions.holds(Condition::SwallowAcks)
+    }
+
+    fn is_swallowed(&self, message: &Message) -> bool {
+        let Message::Binary(wire) = message else {
+            return false;
+        };
+        frame::is_acknowledge(wire) && self.conditions.holds(Condition::SwallowAcks)
     }
 
     /// Takes over what has changed of the standing chaos. Messages under way keep their times.

@@ -1,4 +1,4 @@
-//! The lab's one port: HTTP requests go to the API, upgrades to the gateway.
+//! The lab's one port: HTTP requests go to the APIs, upgrades to the gateway.
 
 use std::convert::Infallible;
 use std::io;
@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use url::Host;
 
 use super::chaos::Condition;
-use super::{Shared, api, gateway};
+use super::{Shared, api, control, gateway};
 
 pub(super) type Answer = Response<Full<Bytes>>;
 
@@ -108,8 +108,12 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Answer {
             "the lab answers to loopback names only\n",
         );
     }
-    shared.conditions.until(Condition::BlackHole, false).await;
     let path = request.uri().path();
+    if let Some(path) = path.strip_prefix(control::PATH) {
+        let path = path.to_owned();
+        return control(&shared, request, &path).await;
+    }
+    shared.conditions.until(Condition::BlackHole, false).await;
     if let Some(id) = path.strip_prefix(gateway::PATH) {
         let id = id.to_owned();
         return gateway::upgrade(shared, request, &id).await;
@@ -121,12 +125,31 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Answer {
         return plain(StatusCode::METHOD_NOT_ALLOWED, "API requests are POSTs\n");
     }
     let (parts, body) = request.into_parts();
+    match read(body).await {
+        Ok(body) => api::answer(&shared, &parts, &body),
+        Err(refusal) => refusal,
+    }
+}
+
+async fn control(shared: &Arc<Shared>, request: Request<Incoming>, path: &str) -> Answer {
+    // A web page may send requests here, but not without saying so.
+    if request.headers().contains_key(header::ORIGIN) {
+        return plain(StatusCode::FORBIDDEN, "the lab is not for web pages\n");
+    }
+    let (parts, body) = request.into_parts();
+    match read(body).await {
+        Ok(body) => control::answer(shared, &parts.method, path, &body),
+        Err(refusal) => refusal,
+    }
+}
+
+async fn read(body: Incoming) -> Result<Bytes, Answer> {
     match Limited::new(body, MAX_BODY_LEN).collect().await {
-        Ok(body) => api::answer(&shared, &parts, &body.to_bytes()),
+        Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
-            plain(StatusCode::PAYLOAD_TOO_LARGE, "request too large\n")
+            Err(plain(StatusCode::PAYLOAD_TOO_LARGE, "request too large\n"))
         }
-        Err(_) => plain(StatusCode::BAD_REQUEST, "request body cut off\n"),
+        Err(_) => Err(plain(StatusCode::BAD_REQUEST, "request body cut off\n")),
     }
 }
 

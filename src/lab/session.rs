@@ -33,6 +33,8 @@ pub enum EndedBy {
     Agent,
     /// The service, because the client sent nothing for too long.
     IdleTimeout,
+    /// The service, because the session has lasted as long as it may.
+    MaxDuration,
     /// The lab, by stopping.
     Shutdown,
 }
@@ -93,7 +95,9 @@ pub(super) struct Session {
 }
 
 struct Status {
-    token: String,
+    token: Option<String>,
+    /// The cells of the stream URLs that are good.
+    cells: Vec<String>,
     state: SessionState,
     ended: Option<SystemTime>,
 }
@@ -119,7 +123,8 @@ impl Session {
             request,
             started: SystemTime::now(),
             status: Mutex::new(Status {
-                token: new_token(),
+                token: None,
+                cells: Vec::new(),
                 state: SessionState::Connecting,
                 ended: None,
             }),
@@ -141,14 +146,44 @@ impl Session {
         if matches!(status.state, SessionState::Terminated(_)) {
             return None;
         }
-        status.token = new_token();
-        Some(status.token.clone())
+        let token = new_token();
+        status.token = Some(token.clone());
+        Some(token)
+    }
+
+    /// Makes the token worthless.
+    pub(super) fn expire_token(&self) {
+        lock(&self.status).token = None;
+    }
+
+    /// Returns a new cell number for a stream URL. Its `+`, `/` and `=` are not escaped there.
+    pub(super) fn new_cell(&self) -> String {
+        let (start, end) = (
+            random_text(BASE64_ALPHABET, 20),
+            random_text(BASE64_ALPHABET, 17),
+        );
+        let cell = format!("AAEA{start}+/{end}=");
+        let cells = &mut lock(&self.status).cells;
+        cells.truncate(MAX_CELLS - 1);
+        cells.insert(0, cell.clone());
+        cell
+    }
+
+    /// Whether a stream URL with this cell number is good.
+    pub(super) fn accepts_cell(&self, cell: &str) -> bool {
+        lock(&self.status).cells.iter().any(|known| known == cell)
+    }
+
+    /// Makes every stream URL worthless.
+    pub(super) fn expire_cells(&self) {
+        lock(&self.status).cells.clear();
     }
 
     /// Whether `token` opens the data channel: it is the latest, and the session is not over.
     pub(super) fn accepts_token(&self, token: &str) -> bool {
         let status = lock(&self.status);
-        status.token == token && !matches!(status.state, SessionState::Terminated(_))
+        status.token.as_deref() == Some(token)
+            && !matches!(status.state, SessionState::Terminated(_))
     }
 
     /// Hands a client's WebSocket to the gateway's task; an ended session lets it fall.
@@ -232,8 +267,10 @@ fn new_token() -> String {
     format!("AAEAA{}", random_text(BASE64_ALPHABET, 59))
 }
 
-pub(super) const BASE64_ALPHABET: &[u8] =
-    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+/// Stream URLs of a session that are good at a time.
+const MAX_CELLS: usize = 100;
+
+const BASE64_ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 #[cfg(test)]
 mod tests {

@@ -30,6 +30,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 use super::{Chaos, Config, Lab, Target};
 use crate::driver::drive;
 use crate::endpoint::Shared;
+use crate::stream::Stream;
 
 pub(super) type ClientSocket = WebSocketStream<TcpStream>;
 
@@ -141,6 +142,17 @@ impl Raw {
         self.socket.next().await
     }
 
+    /// Reads up to a message of this type.
+    pub(super) async fn next_of(&mut self, message_type: &str) {
+        loop {
+            if let Message::Binary(wire) = self.next().await.unwrap().unwrap()
+                && wire[4..].starts_with(message_type.as_bytes())
+            {
+                return;
+            }
+        }
+    }
+
     /// Reads to the end of the connection and returns what came last.
     pub(super) async fn last(&mut self) -> Option<Result<Message, Error>> {
         let mut last = None;
@@ -228,21 +240,26 @@ impl Tunnel {
     /// Sends `len` bytes through the echo service and expects them back.
     pub(super) async fn echo(&self, len: usize) {
         let stream = self.channel.open().await.unwrap();
-        let sent: Bytes = (0..len).map(|n| n.to_le_bytes()[n % 3]).collect();
-        let mut data = sent.clone();
-        let mut received = Vec::new();
-        let writing = poll_fn(|cx| stream.poll_write(cx, &mut data));
-        let reading = async {
-            while received.len() < len {
-                let data = poll_fn(|cx| stream.poll_read(cx)).await.unwrap();
-                received.extend_from_slice(&data);
-            }
-        };
-        let (written, ()) = tokio::join!(writing, reading);
-        written.unwrap();
-        assert!(received == sent, "{} bytes came back", received.len());
+        echo(&stream, len).await;
         stream.finish();
     }
+}
+
+/// Sends `len` bytes through a stream to the echo service and expects them back.
+pub(super) async fn echo(stream: &Stream<Channel>, len: usize) {
+    let sent: Bytes = (0..len).map(|n| n.to_le_bytes()[n % 3]).collect();
+    let mut data = sent.clone();
+    let mut received = Vec::new();
+    let writing = poll_fn(|cx| stream.poll_write(cx, &mut data));
+    let reading = async {
+        while received.len() < len {
+            let data = poll_fn(|cx| stream.poll_read(cx)).await.unwrap();
+            received.extend_from_slice(&data);
+        }
+    };
+    let (written, ()) = tokio::join!(writing, reading);
+    written.unwrap();
+    assert!(received == sent, "{} bytes came back", received.len());
 }
 
 async fn resume(

@@ -36,6 +36,13 @@ impl Filter {
             "AgentVersion" => target.agent_version.as_str(),
             "PlatformTypes" => "Linux",
             "ResourceType" => resource_type(target),
+            "tag-key" => return Ok(self.values.iter().any(|key| target.tags.contains_key(key))),
+            key if key.starts_with("tag:") => {
+                let tag = key
+                    .strip_prefix("tag:")
+                    .and_then(|key| target.tags.get(key));
+                return Ok(tag.is_some_and(|value| self.values.contains(value)));
+            }
             key => {
                 let message = format!("The filter {key} is not valid.");
                 return Err(ApiError::new("InvalidFilterKey", message));
@@ -51,7 +58,8 @@ pub(super) fn describe(
 ) -> Result<Value, ApiError> {
     let older = &request.instance_information_filter_list;
     let mut instances = Vec::new();
-    for target in shared.machines.iter().map(|machine| &machine.target) {
+    for machine in shared.machines.all() {
+        let target = &machine.target;
         let mut is_wanted = true;
         for filter in request.filters.iter().chain(older) {
             is_wanted &= filter.matches(target)?;

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{ApiError, Parameters, document};
-use crate::lab::session::{BASE64_ALPHABET, NewSession, Session, SessionState, random_text};
+use crate::lab::session::{NewSession, Session, SessionState};
 use crate::lab::{Shared, gateway};
 
 #[derive(Debug, Deserialize)]
@@ -43,7 +43,7 @@ pub(super) fn start(shared: &Arc<Shared>, request: StartSession) -> Result<Value
     };
     let (session, inbox) = Session::new(request, shared.shutdown.clone());
     let answer = connection(shared, &session);
-    gateway::start(shared, machine, session, inbox, properties);
+    gateway::start(shared, &machine, session, inbox, properties);
     Ok(answer)
 }
 
@@ -83,23 +83,20 @@ fn connection(shared: &Shared, session: &Session) -> Value {
         Some(token) => json!({
             "SessionId": id,
             "TokenValue": token,
-            "StreamUrl": stream_url(shared, id),
+            "StreamUrl": stream_url(shared, session),
         }),
         None => json!({"SessionId": id, "TokenValue": null, "StreamUrl": null}),
     }
 }
 
-/// A stream URL as the service makes them: the cell number's `+`, `/` and `=` are not escaped, and
-/// it differs from one URL to the next.
-fn stream_url(shared: &Shared, id: &str) -> String {
-    let (start, end) = (
-        random_text(BASE64_ALPHABET, 20),
-        random_text(BASE64_ALPHABET, 17),
-    );
+/// A stream URL as the service makes them; it differs from one to the next.
+fn stream_url(shared: &Shared, session: &Session) -> String {
     format!(
-        "ws://{}{}{id}?role=publish_subscribe&cell-number=AAEA{start}+/{end}=",
+        "ws://{}{}{}?role=publish_subscribe&cell-number={}",
         shared.address,
         gateway::PATH,
+        session.id,
+        session.new_cell(),
     )
 }
 

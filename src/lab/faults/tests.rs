@@ -11,6 +11,8 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use crate::lab::testing::{Raw, Tunnel, lab, lab_with, open, sdk, start_session, upgrade_request};
 use crate::lab::{Condition, EndedBy, Fault, Lab, SessionState};
 
+mod service;
+
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(3600);
 

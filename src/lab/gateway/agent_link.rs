@@ -50,6 +50,10 @@ impl AgentLink {
         let _ = self.links.send((away, agent_end));
     }
 
+    pub(super) fn conditions(&self) -> &Arc<Conditions> {
+        &self.conditions
+    }
+
     pub(super) fn end(&mut self) -> &mut GatewayEnd {
         &mut self.end
     }

@@ -41,6 +41,11 @@ pub(super) fn is_input(wire: &[u8]) -> bool {
     has_type(wire, b"input_stream_data")
 }
 
+/// Whether a message is an acknowledgement.
+pub(in crate::lab) fn is_acknowledge(wire: &[u8]) -> bool {
+    has_type(wire, b"acknowledge")
+}
+
 /// Whether a message is meant for the gateway and not for the client.
 pub(super) fn is_session_state(wire: &[u8]) -> bool {
     has_type(wire, b"agent_session_state")
