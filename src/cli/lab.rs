@@ -52,11 +52,19 @@ pub struct AgentArgs {
     #[arg(long)]
     pub pace: bool,
 
-    /// Faults between gateway and agents, such as delay=20ms,drop=5%.
+    /// What goes wrong, such as delay=20ms,drop=5%,cut/60s.
     ///
-    /// A comma-separated list, in both directions: delay=20ms holds every message back, jitter=5ms adds up to as much
-    /// again at random, drop=5%, duplicate=1% and reorder=3% do so to that share of the messages, and seed=7 makes
-    /// the same faults happen again. All together: delay=20ms,jitter=5ms,drop=5%,duplicate=1%,reorder=3%,seed=7
+    /// A comma-separated list. Between gateway and agents, in both directions: delay=20ms holds every message back,
+    /// jitter=5ms adds up to as much again at random, drop=5%, duplicate=1% and reorder=3% do so to that share of the
+    /// messages, and seed=7 makes the same faults happen again.
+    ///
+    /// What begins at a moment is written NAME@AFTER/EVERY, what holds for a time NAME=FOR@AFTER/EVERY: cut/60s has the
+    /// gateway close every connection once a minute, black-hole=30s@10s lets nothing pass for half a minute, ten seconds
+    /// from now. Moments: cut, reset, kill-agents, terminate, expire-tokens, expire-cells, replace=i-0abc:i-0def,
+    /// host=db:127.0.0.2. Times: black-hole, refuse-connections, refuse-upgrades, fail-upgrades, refuse-tokens,
+    /// expire-credentials, swallow-acks, pause, stall, lose-agents, offline. The README says what each does.
+    ///
+    /// Limits of sessions: idle-timeout=60s, max-duration=3600s.
     #[arg(long, value_name = "SPEC")]
     pub chaos: Option<String>,
 }

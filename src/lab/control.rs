@@ -68,6 +68,7 @@ fn session(record: &SessionRecord) -> Value {
         "parameters": record.parameters,
         "reason": record.reason,
         "state": state,
+        "connection_count": record.connection_count,
         "ended_by": ended_by.map(|by| match by {
             EndedBy::Caller => "caller",
             EndedBy::Agent => "agent",

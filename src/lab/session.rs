@@ -49,6 +49,8 @@ pub struct SessionRecord {
     pub parameters: BTreeMap<String, Vec<String>>,
     pub reason: Option<String>,
     pub state: SessionState,
+    /// How often a client has opened the data channel: once, and again with each resumption.
+    pub connection_count: u64,
 }
 
 /// What a fault has the gateway's task do to its session.
@@ -95,6 +97,7 @@ pub(super) struct Session {
 }
 
 struct Status {
+    connection_count: u64,
     token: Option<String>,
     /// The cells of the stream URLs that are good.
     cells: Vec<String>,
@@ -123,6 +126,7 @@ impl Session {
             request,
             started: SystemTime::now(),
             status: Mutex::new(Status {
+                connection_count: 0,
                 token: None,
                 cells: Vec::new(),
                 state: SessionState::Connecting,
@@ -212,7 +216,9 @@ impl Session {
 
     /// Notes that a client has come.
     pub(super) fn set_connected(&self) {
-        lock(&self.status).state = SessionState::Connected;
+        let mut status = lock(&self.status);
+        status.state = SessionState::Connected;
+        status.connection_count += 1;
     }
 
     /// Notes that no client is there any more, if there was one.
@@ -252,6 +258,7 @@ impl Session {
             parameters: request.parameters.clone(),
             reason: request.reason.clone(),
             state: self.state(),
+            connection_count: lock(&self.status).connection_count,
         }
     }
 }

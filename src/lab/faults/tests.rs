@@ -61,6 +61,7 @@ async fn a_cut_closes_with_bye_and_the_session_can_be_resumed() {
     raw.resume(&lab).await;
     raw.next().await.unwrap().unwrap();
     wait_for(&lab, SessionState::Connected).await;
+    assert_eq!(lab.sessions()[0].connection_count, 2);
 }
 
 #[tokio::test]

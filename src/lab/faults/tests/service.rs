@@ -303,6 +303,7 @@ async fn the_control_api_changes_chaos_and_lists_sessions_even_in_a_black_hole()
     let sessions: serde_json::Value = serde_json::from_str(&body).unwrap();
     assert_eq!(sessions[0]["id"], raw.id);
     assert_eq!(sessions[0]["state"], "connected");
+    assert_eq!(sessions[0]["connection_count"], 1);
     assert_eq!(sessions[0]["ended_by"], serde_json::Value::Null);
 }
 
