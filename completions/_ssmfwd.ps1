@@ -31,6 +31,7 @@ Register-ArgumentCompleter -Native -CommandName 'ssmfwd' -ScriptBlock {
             [CompletionResult]::new('--endpoint-url', '--endpoint-url', [CompletionResultType]::ParameterName, 'The address of the Systems Manager API, such as a VPC endpoint''s')
             [CompletionResult]::new('--ready-fd', '--ready-fd', [CompletionResultType]::ParameterName, 'Write READY and a newline to this inherited file descriptor once every forward works')
             [CompletionResult]::new('--agent-version', '--agent-version', [CompletionResultType]::ParameterName, 'The version the agents claim and behave as')
+            [CompletionResult]::new('--kms-key', '--kms-key', [CompletionResultType]::ParameterName, 'Encrypt shells and commands with this KMS key: an id, an alias or an ARN')
             [CompletionResult]::new('--chaos', '--chaos', [CompletionResultType]::ParameterName, 'What goes wrong, such as delay=20ms,drop=5%,cut/60s')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print events as JSON on standard output, one object per line')
             [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Print more: -v every connection, -vv also debug logs, -vvv every message')
@@ -51,7 +52,9 @@ Register-ArgumentCompleter -Native -CommandName 'ssmfwd' -ScriptBlock {
         }
         'ssmfwd;lab' {
             [CompletionResult]::new('--listen', '--listen', [CompletionResultType]::ParameterName, 'The loopback address and port to serve on; port 0 is any free one')
+            [CompletionResult]::new('--authorized-keys-dir', '--authorized-keys-dir', [CompletionResultType]::ParameterName, 'Where keys pushed with EC2 Instance Connect go, as files named TARGET/USER')
             [CompletionResult]::new('--agent-version', '--agent-version', [CompletionResultType]::ParameterName, 'The version the agents claim and behave as')
+            [CompletionResult]::new('--kms-key', '--kms-key', [CompletionResultType]::ParameterName, 'Encrypt shells and commands with this KMS key: an id, an alias or an ARN')
             [CompletionResult]::new('--chaos', '--chaos', [CompletionResultType]::ParameterName, 'What goes wrong, such as delay=20ms,drop=5%,cut/60s')
             [CompletionResult]::new('--pace', '--pace', [CompletionResultType]::ParameterName, 'Let the agents send as slowly as the real ones: 1024 bytes, then a pause of a millisecond')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print events as JSON on standard output, one object per line')

@@ -47,7 +47,7 @@ _ssmfwd() {
 
     case "${cmd}" in
         ssmfwd)
-            opts="-v -q -h -V --document --parameter --reason --half-close --payload-size --profile --region --endpoint-url --json --verbose --quiet --ready-fd --lab --agent-version --pace --chaos --help --version lab completions man help"
+            opts="-v -q -h -V --document --parameter --reason --half-close --payload-size --profile --region --endpoint-url --json --verbose --quiet --ready-fd --lab --agent-version --pace --kms-key --chaos --help --version lab completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -90,6 +90,10 @@ _ssmfwd() {
                     return 0
                     ;;
                 --agent-version)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kms-key)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -189,7 +193,7 @@ _ssmfwd() {
             return 0
             ;;
         ssmfwd__subcmd__lab)
-            opts="-v -q -h --listen --agent-version --pace --chaos --json --verbose --quiet --help"
+            opts="-v -q -h --listen --authorized-keys-dir --agent-version --pace --kms-key --chaos --json --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -199,7 +203,18 @@ _ssmfwd() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authorized-keys-dir)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
                 --agent-version)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kms-key)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -28,6 +28,7 @@ set edit:completion:arg-completer[ssmfwd] = {|@words|
             cand --endpoint-url 'The address of the Systems Manager API, such as a VPC endpoint''s'
             cand --ready-fd 'Write READY and a newline to this inherited file descriptor once every forward works'
             cand --agent-version 'The version the agents claim and behave as'
+            cand --kms-key 'Encrypt shells and commands with this KMS key: an id, an alias or an ARN'
             cand --chaos 'What goes wrong, such as delay=20ms,drop=5%,cut/60s'
             cand --json 'Print events as JSON on standard output, one object per line'
             cand -v 'Print more: -v every connection, -vv also debug logs, -vvv every message'
@@ -47,7 +48,9 @@ set edit:completion:arg-completer[ssmfwd] = {|@words|
         }
         &'ssmfwd;lab'= {
             cand --listen 'The loopback address and port to serve on; port 0 is any free one'
+            cand --authorized-keys-dir 'Where keys pushed with EC2 Instance Connect go, as files named TARGET/USER'
             cand --agent-version 'The version the agents claim and behave as'
+            cand --kms-key 'Encrypt shells and commands with this KMS key: an id, an alias or an ARN'
             cand --chaos 'What goes wrong, such as delay=20ms,drop=5%,cut/60s'
             cand --pace 'Let the agents send as slowly as the real ones: 1024 bytes, then a pause of a millisecond'
             cand --json 'Print events as JSON on standard output, one object per line'

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_ssmfwd_global_optspecs
-    string join \n document= parameter= reason= half-close= payload-size= profile= region= endpoint-url= json v/verbose q/quiet ready-fd= lab agent-version= pace chaos= h/help V/version
+    string join \n document= parameter= reason= half-close= payload-size= profile= region= endpoint-url= json v/verbose q/quiet ready-fd= lab agent-version= pace kms-key= chaos= h/help V/version
 end
 
 function __fish_ssmfwd_needs_command
@@ -34,6 +34,7 @@ complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l region -d 'The AWS region
 complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l endpoint-url -d 'The address of the Systems Manager API, such as a VPC endpoint\'s' -r
 complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l ready-fd -d 'Write READY and a newline to this inherited file descriptor once every forward works' -r
 complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l agent-version -d 'The version the agents claim and behave as' -r
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l kms-key -d 'Encrypt shells and commands with this KMS key: an id, an alias or an ARN' -r
 complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l chaos -d 'What goes wrong, such as delay=20ms,drop=5%,cut/60s' -r
 complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l json -d 'Print events as JSON on standard output, one object per line'
 complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -s v -l verbose -d 'Print more: -v every connection, -vv also debug logs, -vvv every message'
@@ -47,7 +48,9 @@ complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -a "completions" -d 'Print t
 complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -a "man" -d 'Print a man page'
 complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand lab" -l listen -d 'The loopback address and port to serve on; port 0 is any free one' -r
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand lab" -l authorized-keys-dir -d 'Where keys pushed with EC2 Instance Connect go, as files named TARGET/USER' -r -f -a "(__fish_complete_directories)"
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand lab" -l agent-version -d 'The version the agents claim and behave as' -r
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand lab" -l kms-key -d 'Encrypt shells and commands with this KMS key: an id, an alias or an ARN' -r
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand lab" -l chaos -d 'What goes wrong, such as delay=20ms,drop=5%,cut/60s' -r
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand lab" -l pace -d 'Let the agents send as slowly as the real ones: 1024 bytes, then a pause of a millisecond'
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand lab" -l json -d 'Print events as JSON on standard output, one object per line'

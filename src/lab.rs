@@ -7,14 +7,17 @@
 mod agent;
 mod api;
 mod auth;
+mod authorized_keys;
 mod chaos;
 mod clock;
 mod conditions;
 mod control;
 mod destination;
+mod document;
 mod faults;
 mod gateway;
 mod hosts;
+mod kms;
 mod link;
 mod machine;
 mod pacer;
@@ -27,6 +30,7 @@ mod stall;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -38,10 +42,14 @@ use tokio_util::task::TaskTracker;
 pub use self::chaos::{
     Chaos, Condition, Fault, GatewayFault, ParseChaosError, Probability, Scheduled,
 };
+pub use self::document::{Document, SessionType};
+pub use self::kms::{KeyState, KmsKey};
 pub use self::session::{EndedBy, SessionRecord, SessionState};
 
+use self::authorized_keys::AuthorizedKeys;
 use self::conditions::Conditions;
 use self::faults::Schedule;
+use self::kms::Keyring;
 use self::machine::{Machine, Machines};
 use self::registry::Registry;
 use self::session::Order;
@@ -53,8 +61,16 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The machines one can reach.
     pub targets: Vec<Target>,
-    /// Names of port-forwarding documents besides AWS's own. They take any parameter.
-    pub documents: Vec<String>,
+    /// Session documents besides AWS's own.
+    pub documents: Vec<Document>,
+    /// The keys that exist in KMS.
+    pub kms_keys: Vec<KmsKey>,
+    /// The id, alias or ARN of the key that shells and commands are encrypted with, as the account's
+    /// preferences name it. A key of this name is added if there is none.
+    pub kms_key: Option<String>,
+    /// Where keys pushed with EC2 Instance Connect go, as files named `INSTANCE/USER` in the format of
+    /// `authorized_keys`; nowhere by default.
+    pub authorized_keys_dir: Option<PathBuf>,
     /// Whether agents send at most one message each 1.1 ms, as the real one does (0.87 MB/s).
     pub pace: bool,
     /// How long a session lives without input from its client; the service's default is 20 minutes.
@@ -69,6 +85,9 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             targets: Vec::new(),
             documents: Vec::new(),
+            kms_keys: Vec::new(),
+            kms_key: None,
+            authorized_keys_dir: None,
             pace: false,
             idle_timeout: Duration::from_secs(20 * 60),
             chaos: Chaos::default(),
@@ -79,7 +98,8 @@ impl Default for Config {
 /// A machine of the lab.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// As in StartSession: `i-…` or `mi-…`.
+    /// As in StartSession: `i-…`, `mi-…`, or `ecs:CLUSTER_TASK_RUNTIMEID` for a task with one
+    /// container.
     pub id: String,
     /// Whether its agent is connected. An offline target is listed, but sessions are refused.
     pub online: bool,
@@ -87,6 +107,8 @@ pub struct Target {
     pub agent_version: String,
     /// Its tags, by their keys.
     pub tags: BTreeMap<String, String>,
+    /// The operating system, as DescribeInstanceInformation names it.
+    pub platform_name: String,
 }
 
 impl Target {
@@ -97,6 +119,7 @@ impl Target {
             online: true,
             agent_version: DEFAULT_AGENT_VERSION.to_owned(),
             tags: BTreeMap::new(),
+            platform_name: "Amazon Linux".to_owned(),
         }
     }
 }
@@ -115,6 +138,8 @@ struct Shared {
     address: SocketAddr,
     started: SystemTime,
     machines: Machines,
+    keyring: Arc<Keyring>,
+    authorized_keys: AuthorizedKeys,
     registry: Registry,
     conditions: Arc<Conditions>,
     schedule: Schedule,
@@ -155,6 +180,8 @@ impl Lab {
         }
         let shared = Arc::new(Shared {
             address: listener.local_addr()?,
+            keyring: Arc::new(keyring(&config)?),
+            authorized_keys: AuthorizedKeys::new(config.authorized_keys_dir.clone()),
             config,
             started: SystemTime::now(),
             machines: Machines::new(machines),
@@ -210,9 +237,18 @@ impl Lab {
             ("AWS_REGION", auth::REGION.to_owned()),
             ("AWS_DEFAULT_REGION", auth::REGION.to_owned()),
             ("AWS_ENDPOINT_URL_SSM", self.endpoint_url()),
+            ("AWS_ENDPOINT_URL_KMS", self.endpoint_url()),
+            ("AWS_ENDPOINT_URL_ECS", self.endpoint_url()),
+            ("AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT", self.endpoint_url()),
         ];
         environment.extend(token.map(|token| ("AWS_SESSION_TOKEN", token)));
         environment
+    }
+
+    /// The public keys that EC2 Instance Connect lets in as a user of an instance at the moment, each
+    /// as a line of `authorized_keys`.
+    pub fn pushed_keys(&self, instance: &str, user: &str) -> Vec<String> {
+        self.shared.authorized_keys.lines(instance, user)
     }
 
     /// Every session there is or was, oldest first. Long ago ended ones are forgotten.
@@ -276,7 +312,19 @@ impl Lab {
         self.shared.shutdown.cancel();
         self.shared.tracker.close();
         self.shared.tracker.wait().await;
+        self.shared.authorized_keys.clear();
     }
+}
+
+/// The configured keys, with the one of the sessions among them.
+fn keyring(config: &Config) -> io::Result<Keyring> {
+    let mut keys = config.kms_keys.clone();
+    if let Some(name) = &config.kms_key
+        && !keys.iter().any(|key| key.is_called(name))
+    {
+        keys.push(KmsKey::new(name));
+    }
+    Keyring::new(keys).map_err(|_| io::Error::other("no randomness for the lab's keys"))
 }
 
 /// Locks a mutex. Nothing here panics while it holds one, so poisoning means nothing.

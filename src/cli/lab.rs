@@ -1,6 +1,7 @@
 //! The options of the embedded Session Manager.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgGroup, Args};
@@ -24,13 +25,20 @@ pub struct EmbeddedLabArgs {
 /// The arguments of `ssmfwd lab`.
 #[derive(Debug, Args)]
 pub struct LabArgs {
-    /// The targets that exist.
+    /// The targets that exist: i-…, mi-…, or ecs:CLUSTER_TASK_RUNTIMEID for a task of ECS.
     #[arg(value_name = "TARGET", default_value = "i-0abc", value_parser = NonEmptyStringValueParser::new())]
     pub targets: Vec<String>,
 
     /// The loopback address and port to serve on; port 0 is any free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0", value_parser = parse_loopback)]
     pub listen: SocketAddr,
+
+    /// Where keys pushed with EC2 Instance Connect go, as files named TARGET/USER.
+    ///
+    /// An SSH server sees them with `AuthorizedKeysFile DIR/TARGET/%u` in its configuration. Each key is there for a
+    /// minute.
+    #[arg(long, value_name = "DIR", help_heading = "Lab options", value_hint = clap::ValueHint::DirPath)]
+    pub authorized_keys_dir: Option<PathBuf>,
 
     #[command(flatten)]
     pub agent: AgentArgs,
@@ -52,6 +60,12 @@ pub struct AgentArgs {
     #[arg(long)]
     pub pace: bool,
 
+    /// Encrypt shells and commands with this KMS key: an id, an alias or an ARN.
+    ///
+    /// The key exists in the lab's own KMS.
+    #[arg(long, value_name = "KEY", value_parser = NonEmptyStringValueParser::new())]
+    pub kms_key: Option<String>,
+
     /// What goes wrong, such as delay=20ms,drop=5%,cut/60s.
     ///
     /// A comma-separated list. Between gateway and agents, in both directions: delay=20ms holds every message back,
@@ -72,7 +86,7 @@ pub struct AgentArgs {
 /// Refuses the agent's options in the main job when there is no lab they could shape.
 pub(super) fn agent_options_need_the_lab() -> ArgGroup {
     ArgGroup::new("agent-options")
-        .args(["agent_version", "pace", "chaos"])
+        .args(["agent_version", "pace", "kms_key", "chaos"])
         .multiple(true)
         .requires("lab")
 }

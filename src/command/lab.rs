@@ -7,7 +7,7 @@ use ssmfwd_protocol::version::Version;
 use crate::aws::Options;
 use crate::cli::{AgentArgs, LabArgs};
 use crate::failure::{Exit, Failure};
-use crate::lab::{Config, Lab, Target};
+use crate::lab::{Config, Document, Lab, SessionType, Target};
 use crate::output::{Event, Format, Printer};
 use crate::settings::Settings;
 use crate::signals;
@@ -21,6 +21,7 @@ pub async fn run(args: LabArgs, printer: Printer) -> Result<ExitCode, Failure> {
     let shutdown = signals::cancelled_by_signals()?;
     let lab = start(Config {
         listen: args.listen,
+        authorized_keys_dir: args.authorized_keys_dir,
         ..config(&args.targets, &args.agent)?
     })
     .await?;
@@ -65,7 +66,7 @@ pub(super) async fn embedded(settings: &Settings) -> Result<Option<Lab>, Failure
     let documents = settings
         .forwards
         .iter()
-        .map(|forward| forward.document.clone());
+        .map(|forward| Document::new(&forward.document, SessionType::Port));
     let lab = start(Config {
         documents: documents.collect(),
         ..config(std::slice::from_ref(&settings.target), args)?
@@ -103,6 +104,7 @@ fn config(targets: &[String], args: &AgentArgs) -> Result<Config, Failure> {
             })
             .collect(),
         pace: args.pace,
+        kms_key: args.kms_key.clone(),
         chaos,
         ..Config::default()
     })

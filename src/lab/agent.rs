@@ -1,31 +1,33 @@
-//! A session's agent: drives its end of the data channel and connects streams to real sockets.
+//! A session's agent: drives its end of the data channel and does what the session is for.
 
-use std::collections::BTreeMap;
-use std::future::poll_fn;
+mod command;
+mod encryption;
+mod output;
+mod port;
+mod process;
+mod shell;
+mod terminal;
+
+use std::future::pending;
 use std::io;
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bytes::{Bytes, BytesMut};
-use ssmfwd_protocol::Endpoint;
-use ssmfwd_protocol::agent::{Agent, AgentEvent, Session, SessionType};
+use ssmfwd_protocol::agent::{self, Agent, AgentEvent};
 use ssmfwd_protocol::version::Version;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
-use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
+
+pub(super) use self::encryption::Decrypter;
 
 use super::conditions::Conditions;
-use super::destination::Destination;
+use super::document::{Content, SessionType};
 use super::link::AgentEnd;
+use super::lock;
 use super::pacer::Pacer;
 use super::service::PortTable;
-use super::stall::OpenStream;
 use crate::driver::drive;
 use crate::endpoint;
-use crate::stream::{End, Stream};
 
 type Shared = endpoint::Shared<Agent>;
 
@@ -33,58 +35,134 @@ type Shared = endpoint::Shared<Agent>;
 /// the agent to connect.
 pub(super) type Links = mpsc::UnboundedReceiver<(Duration, AgentEnd)>;
 
+/// What the protocol's end tells those who serve the session.
+type Events = mpsc::UnboundedReceiver<AgentEvent>;
+
 /// A session as its agent is told of it.
 #[derive(Debug)]
 pub(super) struct Assignment {
     pub(super) session_id: String,
     pub(super) agent_version: Version,
-    /// What the session's document makes of its parameters.
-    pub(super) properties: BTreeMap<String, String>,
+    pub(super) content: Content,
     /// The target's built-in services.
     pub(super) services: PortTable,
     /// What goes wrong with hosts and streams.
     pub(super) conditions: Arc<Conditions>,
     /// Whether data is sent as slowly as the real agent does.
     pub(super) pace: bool,
+    /// Set if the account demands encryption.
+    pub(super) decrypter: Option<Decrypter>,
     /// What message ids derive from.
     pub(super) seed: u64,
 }
 
+impl Assignment {
+    /// Why an agent of this age does not know what to do, in its own words.
+    fn unsupported(&self) -> Option<String> {
+        let session_type = self.content.session_type();
+        let since = match session_type {
+            SessionType::Port => PORT_VERSION,
+            SessionType::NonInteractiveCommands => NON_INTERACTIVE_VERSION,
+            SessionType::StandardStream | SessionType::InteractiveCommands => return None,
+        };
+        let is_known = since.parse().is_ok_and(|since| self.agent_version >= since);
+        let name = session_type.name();
+        (!is_known).then(|| {
+            format!(
+                "Plugin with name {name} is not supported by this version of ssm agent, please \
+                 update to latest version. Step name: {name}"
+            )
+        })
+    }
+
+    /// Agents that do not know of separate outputs pass over the property.
+    fn knows_separate_outputs(&self) -> bool {
+        let since = SEPARATE_OUTPUTS_VERSION.parse();
+        since.is_ok_and(|since: Version| self.agent_version >= since)
+    }
+
+    fn session(&self) -> agent::Session {
+        // Port sessions are never encrypted.
+        let is_port = self.content.session_type() == SessionType::Port;
+        let decrypter = self.decrypter.as_ref().filter(|_| !is_port);
+        agent::Session {
+            id: self.session_id.clone(),
+            agent_version: self.agent_version,
+            session_type: match &self.content {
+                Content::Port(properties) => agent::SessionType::Port {
+                    properties: properties.clone(),
+                },
+                Content::Shell => agent::SessionType::StandardStream,
+                Content::InteractiveCommand { .. } => agent::SessionType::InteractiveCommands,
+                Content::NonInteractiveCommand(command) => {
+                    agent::SessionType::NonInteractiveCommands {
+                        separates_outputs: command.separate_output,
+                    }
+                }
+            },
+            encryption: decrypter.map(|it| it.encryption(self.agent_version)),
+        }
+    }
+}
+
+/// How what a session is for has ended.
+#[derive(Debug)]
+enum Outcome {
+    /// In good order: what it has written is still to arrive.
+    Exited {
+        /// The exit code of a command.
+        code: i32,
+        /// What the agent reports afterwards; empty unless something went wrong.
+        output: String,
+    },
+    /// It cannot go on, and this is what the agent reports.
+    Failed(String),
+}
+
+impl Outcome {
+    fn exited(code: i32) -> Self {
+        let output = String::new();
+        Self::Exited { code, output }
+    }
+}
+
 /// Serves a session until it ends, and returns the text the agent reports then: empty unless
 /// something went wrong.
-pub(super) async fn run(assignment: Assignment, links: Links) -> String {
-    let session = Session {
-        id: assignment.session_id,
-        agent_version: assignment.agent_version,
-        session_type: SessionType::Port {
-            properties: assignment.properties.clone(),
-        },
-        encryption: None,
-    };
+pub(super) async fn run(mut assignment: Assignment, links: Links) -> String {
+    if let Some(output) = assignment.unsupported() {
+        return output;
+    }
+    if !assignment.knows_separate_outputs()
+        && let Content::NonInteractiveCommand(command) = &mut assignment.content
+    {
+        command.separate_output = false;
+    }
     let unix = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    let agent = Agent::new(session, assignment.seed, Instant::now(), unix);
+    let agent = Agent::new(assignment.session(), assignment.seed, Instant::now(), unix);
     let shared = Shared::new(agent);
 
-    let started = Notify::new();
+    let (tell, mut events) = mpsc::unbounded_channel();
+    let farewell = Mutex::new(String::new());
     let driving = drive_links(&shared, links, |event| match event {
-        AgentEvent::Started { .. } => {
-            started.notify_one();
+        AgentEvent::Terminated => ControlFlow::Break(String::new()),
+        AgentEvent::Exited => ControlFlow::Break(std::mem::take(&mut *lock(&farewell))),
+        AgentEvent::Failed(output) => ControlFlow::Break(output),
+        event => {
+            let _ = tell.send(event);
             ControlFlow::Continue(())
         }
-        AgentEvent::Terminated | AgentEvent::Exited => ControlFlow::Break(String::new()),
-        AgentEvent::Failed(output) => ControlFlow::Break(output),
-        _ => ControlFlow::Continue(()),
     });
     let serving = async {
-        started.notified().await;
-        let conditions = &assignment.conditions;
-        let (properties, services) = (&assignment.properties, &assignment.services);
-        match Destination::resolve(properties, services, &conditions.hosts).await {
-            Ok(destination) => serve(&shared, &destination, assignment.pace, conditions).await,
-            Err(error) => error.to_string(),
+        match serve(&shared, &mut events, &assignment).await {
+            Outcome::Exited { code, output } => {
+                *lock(&farewell) = output;
+                shared.with(|agent| agent.exit(Instant::now(), code));
+            }
+            Outcome::Failed(output) => shared.with(|agent| agent.fail(output)),
         }
+        pending().await
     };
     let output = tokio::select! {
         output = driving => output,
@@ -116,109 +194,79 @@ async fn drive_links(
     String::new()
 }
 
-/// Connects the client's streams, one after the other as the real agent does: a destination that
-/// does not answer holds up every later stream.
-///
-/// Returns, with the text to report, when an agent without multiplexing cannot connect.
-async fn serve(
-    shared: &Shared,
-    destination: &Destination,
-    pace: bool,
-    conditions: &Arc<Conditions>,
-) -> String {
-    let pacer = pace.then(Pacer::default);
-    let mut connections = JoinSet::new();
-    let mut is_first = true;
-    while let Some(stream) = shared.accept().await {
-        while connections.try_join_next().is_some() {}
-        match destination.connect().await {
-            Ok(socket) => {
-                let open = OpenStream::new(conditions);
-                let pacer = pacer.clone();
-                connections.spawn(async move { open.run(carry(socket, stream, pacer)).await });
+/// Waits until data may flow, and does what the session is for.
+async fn serve(shared: &Shared, events: &mut Events, assignment: &Assignment) -> Outcome {
+    loop {
+        match events.recv().await {
+            Some(AgentEvent::DataKeyReceived {
+                ciphertext,
+                challenge,
+            }) => {
+                let decrypter = assignment.decrypter.as_ref();
+                let key = decrypter
+                    .map(|decrypter| decrypter.decrypt(&ciphertext, challenge))
+                    .unwrap_or_else(|| Err("no key was demanded".to_owned()));
+                shared.with(|agent| agent.handle_data_key(Instant::now(), key));
             }
-            Err(_) if is_multiplexed(shared) => {
-                let id = stream.id();
-                shared.with(|agent| agent.refuse(id));
-            }
-            Err(error) if is_first => {
-                return format!("Unable to connect to specified port: {error}");
-            }
-            Err(_) => return String::new(),
+            Some(AgentEvent::Started { .. }) => break,
+            Some(_) => {}
+            None => return Outcome::exited(0),
         }
-        is_first = false;
     }
-    String::new()
+    let session_id = assignment.session_id.as_str();
+    let pacer = assignment.pace.then(Pacer::default);
+    match &assignment.content {
+        Content::Port(properties) => port::serve(shared, properties, assignment, pacer).await,
+        Content::Shell => {
+            let program = ["sh".to_owned()];
+            shell::run(shared, events, &program, session_id, pacer).await
+        }
+        Content::InteractiveCommand { command, .. } if command.trim().is_empty() => {
+            no_command(assignment)
+        }
+        Content::InteractiveCommand {
+            command,
+            is_in_container,
+        } => {
+            let program = match is_in_container {
+                true => shlex::split(command).unwrap_or_default(),
+                false => ["sh", "-c", command].map(str::to_owned).to_vec(),
+            };
+            shell::run(shared, events, &program, session_id, pacer).await
+        }
+        Content::NonInteractiveCommand(command) if command.command.trim().is_empty() => {
+            no_command(assignment)
+        }
+        Content::NonInteractiveCommand(command) => {
+            command::run(shared, events, command, session_id, pacer).await
+        }
+    }
 }
 
-fn is_multiplexed(shared: &Shared) -> bool {
-    shared.with(|agent| agent.port().is_some_and(|port| port.is_multiplexed()))
+fn no_command(assignment: &Assignment) -> Outcome {
+    let session_type = assignment.content.session_type();
+    Outcome::Failed(agent::output::no_command(session_type.name()))
 }
 
-/// Carries one connection until either direction ends: there is no half-close at the agent.
-async fn carry(mut socket: TcpStream, stream: Stream<Agent>, pacer: Option<Pacer>) {
-    let (mut reader, mut writer) = socket.split();
-    let ended = tokio::select! {
-        ended = to_client(&mut reader, &stream, pacer) => ended,
-        ended = to_destination(&stream, &mut writer) => ended,
+/// Why a program cannot be started, in the words of the agent's language.
+fn start_error(program: &[String], error: &io::Error) -> String {
+    let name = program.first().map_or("", String::as_str);
+    let reason = match error.kind() {
+        io::ErrorKind::NotFound if !name.contains('/') => "executable file not found in $PATH",
+        io::ErrorKind::NotFound => "no such file or directory",
+        io::ErrorKind::PermissionDenied => "permission denied",
+        _ => return error.to_string(),
     };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "connection to the destination broke");
-    }
-    stream.finish();
-}
-
-async fn to_client(
-    reader: &mut ReadHalf<'_>,
-    stream: &Stream<Agent>,
-    pacer: Option<Pacer>,
-) -> io::Result<()> {
-    loop {
-        reader.readable().await?;
-        let mut data = match read(reader, pacer.is_some()) {
-            Ok(data) if data.is_empty() => return Ok(()),
-            Ok(data) => data,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(error) => return Err(error),
-        };
-        if let Some(pacer) = &pacer {
-            pacer.turn().await;
-        }
-        if poll_fn(|cx| stream.poll_write(cx, &mut data))
-            .await
-            .is_err()
-        {
-            return Ok(());
-        }
+    match name.contains('/') {
+        true => format!("fork/exec {name}: {reason}"),
+        false => format!("exec: \"{name}\": {reason}"),
     }
 }
 
-async fn to_destination(stream: &Stream<Agent>, writer: &mut WriteHalf<'_>) -> io::Result<()> {
-    loop {
-        match poll_fn(|cx| stream.poll_read(cx)).await {
-            Ok(data) => writer.write_all(&data).await?,
-            Err(End::Finished | End::Cut | End::Refused | End::Lost) => return Ok(()),
-        }
-    }
-}
-
-/// Reads what the destination has sent; empty at its end.
-fn read(reader: &ReadHalf<'_>, is_paced: bool) -> io::Result<Bytes> {
-    let len = if is_paced { PACED_READ_LEN } else { READ_LEN };
-    let mut buffer = BytesMut::with_capacity(len);
-    reader.try_read_buf(&mut buffer)?;
-    // A queue of short reads must not hold on to long buffers.
-    Ok(match buffer.len() < READ_LEN / 4 {
-        true => Bytes::copy_from_slice(&buffer),
-        false => buffer.freeze(),
-    })
-}
-
-/// Bytes read from a destination at a time.
-const READ_LEN: usize = 32 * 1024;
-
-/// What makes one message together with the header of its smux frame, as with the real agent.
-const PACED_READ_LEN: usize = 1024 - 8;
+/// The first agents with port sessions, non-interactive commands, and separate outputs of these.
+const PORT_VERSION: &str = "2.3.672.0";
+const NON_INTERACTIVE_VERSION: &str = "3.0.1124.0";
+const SEPARATE_OUTPUTS_VERSION: &str = "3.1.1511.0";
 
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,15 @@
-//! The Systems Manager API: JSON 1.1 over POST, the operation named in `X-Amz-Target`.
+//! The APIs of Systems Manager and of the services its clients use beside it: JSON 1.1 over POST,
+//! service and operation named in `X-Amz-Target`.
 
 mod document;
+mod ecs;
+mod instance_connect;
 mod instances;
+mod kms;
 mod sessions;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -20,9 +25,8 @@ use super::server::Answer;
 use super::{Shared, auth, clock};
 
 /// Answers one API request.
-pub(super) fn answer(shared: &std::sync::Arc<Shared>, request: &Parts, body: &[u8]) -> Answer {
-    let result =
-        authorize(shared, request, body).and_then(|operation| dispatch(shared, operation, body));
+pub(super) fn answer(shared: &Arc<Shared>, request: &Parts, body: &[u8]) -> Answer {
+    let result = authorize(shared, request, body).and_then(|call| dispatch(shared, call, body));
     let (status, body) = match result {
         Ok(body) => (StatusCode::OK, body),
         Err(error) => {
@@ -46,35 +50,87 @@ pub(super) fn answer(shared: &std::sync::Arc<Shared>, request: &Parts, body: &[u
     answer
 }
 
-/// Verifies the signature and returns the operation's name, unless that is to be denied.
-fn authorize<'a>(shared: &Shared, request: &'a Parts, body: &[u8]) -> Result<&'a str, ApiError> {
-    Verifier::default().verify(Service::Ssm, request, body, SystemTime::now())?;
-    auth::check_expiry(request, &shared.conditions)?;
-    let target = request.headers.get("x-amz-target");
-    let operation = target
-        .and_then(|target| target.to_str().ok()?.strip_prefix("AmazonSSM."))
-        .ok_or_else(unknown_operation)?;
-    if shared.conditions.chaos().deny.contains(operation) {
-        return Err(denied(operation, body));
-    }
-    Ok(operation)
+/// What a request asks for, once its signature has been found good.
+#[derive(Debug, Clone, Copy)]
+struct Call<'a> {
+    service: Service,
+    operation: &'a str,
+    /// The region it was signed for.
+    region: &'a str,
 }
 
-fn dispatch(
-    shared: &std::sync::Arc<Shared>,
-    operation: &str,
+/// Verifies the signature and finds out what the request asks for, unless that is to be denied.
+fn authorize<'a>(
+    shared: &'a Shared,
+    request: &'a Parts,
     body: &[u8],
-) -> Result<Value, ApiError> {
-    match operation {
-        "StartSession" => sessions::start(shared, parse(body)?),
-        "ResumeSession" => sessions::resume(shared, parse(body)?),
-        "TerminateSession" => sessions::terminate(shared, parse(body)?),
-        "DescribeSessions" => sessions::describe(shared, parse(body)?),
-        "DescribeInstanceInformation" => instances::describe(shared, parse(body)?),
-        "GetConnectionStatus" => instances::connection_status(shared, parse(body)?),
+) -> Result<Call<'a>, ApiError> {
+    let target = request.headers.get("x-amz-target");
+    let target = target.and_then(|target| target.to_str().ok());
+    let named = target.and_then(|target| {
+        let service = |(prefix, service)| Some((service, target.strip_prefix(prefix)?));
+        SERVICES.into_iter().find_map(service)
+    });
+    let (service, operation) = named.unwrap_or((Service::Ssm, ""));
+    let region = verify(shared, service, request, body)?;
+    auth::check_expiry(request, &shared.conditions)?;
+    if shared.conditions.chaos().deny.contains(operation) {
+        return Err(denied(service, operation, body));
+    }
+    Ok(Call {
+        service,
+        operation,
+        region,
+    })
+}
+
+/// Verifies the signature and returns the region it is for: the lab's, or one that has keys.
+fn verify<'a>(
+    shared: &'a Shared,
+    service: Service,
+    request: &Parts,
+    body: &[u8],
+) -> Result<&'a str, AuthError> {
+    let now = SystemTime::now();
+    let verified = Verifier::default().verify(service, request, body, now);
+    if verified != Err(AuthError::WrongScope) || service != Service::Kms {
+        return verified.map(|()| auth::REGION);
+    }
+    let mut regions = shared.keyring.regions();
+    let is_for = |region: &&str| {
+        let verifier = Verifier::default().in_region(region);
+        verifier.verify(service, request, body, now).is_ok()
+    };
+    regions.find(is_for).ok_or(AuthError::WrongScope)
+}
+
+fn dispatch(shared: &Arc<Shared>, call: Call<'_>, body: &[u8]) -> Result<Value, ApiError> {
+    let region = call.region;
+    match (call.service, call.operation) {
+        (Service::Ssm, "StartSession") => sessions::start(shared, parse(body)?),
+        (Service::Ssm, "ResumeSession") => sessions::resume(shared, parse(body)?),
+        (Service::Ssm, "TerminateSession") => sessions::terminate(shared, parse(body)?),
+        (Service::Ssm, "DescribeSessions") => sessions::describe(shared, parse(body)?),
+        (Service::Ssm, "DescribeInstanceInformation") => instances::describe(shared, parse(body)?),
+        (Service::Ssm, "GetConnectionStatus") => instances::connection_status(shared, parse(body)?),
+        (Service::Kms, "GenerateDataKey") => kms::generate_data_key(shared, region, parse(body)?),
+        (Service::Kms, "Decrypt") => kms::decrypt(shared, region, parse(body)?),
+        (Service::Ecs, "ExecuteCommand") => ecs::execute_command(shared, parse(body)?),
+        (Service::Ecs, "DescribeTasks") => ecs::describe_tasks(shared, parse(body)?),
+        (Service::InstanceConnect, "SendSSHPublicKey") => {
+            instance_connect::send(shared, parse(body)?)
+        }
         _ => Err(unknown_operation()),
     }
 }
+
+/// What the services' operations are prefixed with.
+const SERVICES: [(&str, Service); 4] = [
+    ("AmazonSSM.", Service::Ssm),
+    ("TrentService.", Service::Kms),
+    ("AmazonEC2ContainerServiceV20141113.", Service::Ecs),
+    ("AWSEC2InstanceConnectService.", Service::InstanceConnect),
+];
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(body).map_err(|error| {
@@ -136,23 +192,38 @@ fn unknown_operation() -> ApiError {
     )
 }
 
-fn denied(operation: &str, body: &[u8]) -> ApiError {
+fn denied(service: Service, operation: &str, body: &[u8]) -> ApiError {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Resource {
         target: Option<String>,
+        key_id: Option<String>,
     }
-    let target = serde_json::from_slice(body).ok();
-    let resource = match target.and_then(|resource: Resource| resource.target) {
-        Some(target) => format!("arn:aws:ec2:us-east-1:000000000000:instance/{target}"),
-        None => "arn:aws:ssm:us-east-1:000000000000:*".to_owned(),
+    let service = service.name();
+    let account = format!("arn:aws:{service}:us-east-1:000000000000");
+    let resource = match serde_json::from_slice(body) {
+        Ok(Resource {
+            target: Some(target),
+            ..
+        }) => format!("arn:aws:ec2:us-east-1:000000000000:instance/{target}"),
+        Ok(Resource {
+            key_id: Some(key), ..
+        }) => match key.starts_with("arn:") {
+            true => key,
+            false => format!("{account}:key/{key}"),
+        },
+        _ => format!("{account}:*"),
     };
+    not_authorized(service, operation, &resource)
+}
+
+fn not_authorized(service: &str, operation: &str, resource: &str) -> ApiError {
     ApiError::new(
         "AccessDeniedException",
         format!(
             "User: arn:aws:iam::000000000000:user/lab-user is not authorized to perform: \
-             ssm:{operation} on resource: {resource} because no identity-based policy allows the \
-             ssm:{operation} action"
+             {service}:{operation} on resource: {resource} because no identity-based policy allows \
+             the {service}:{operation} action"
         ),
     )
 }
@@ -224,17 +295,18 @@ mod tests {
 
     #[test]
     fn a_denial_names_action_and_resource() {
-        let error = denied("StartSession", br#"{"Target":"i-0abc"}"#);
-        assert!(
-            error
-                .message
-                .contains("perform: ssm:StartSession on resource: ")
-        );
-        assert!(error.message.contains("instance/i-0abc because"));
-        assert!(
-            denied("ResumeSession", b"not json")
-                .message
-                .contains(":* because")
-        );
+        let message =
+            |service, operation: &str, body: &[u8]| denied(service, operation, body).message;
+        let start = message(Service::Ssm, "StartSession", br#"{"Target":"i-0abc"}"#);
+        assert!(start.contains("perform: ssm:StartSession on resource: "));
+        assert!(start.contains("instance/i-0abc because"));
+        assert!(message(Service::Ssm, "ResumeSession", b"not json").contains(":* because"));
+        let arn = "arn:aws:kms:us-east-1:000000000000:key/1";
+        for id in ["1", arn] {
+            let body = json!({"KeyId": id}).to_string();
+            let data_key = message(Service::Kms, "GenerateDataKey", body.as_bytes());
+            let expected = format!("perform: kms:GenerateDataKey on resource: {arn} because");
+            assert!(data_key.contains(&expected), "{data_key}");
+        }
     }
 }

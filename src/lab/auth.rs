@@ -29,17 +29,27 @@ pub(super) const REGION: &str = "us-east-1";
 /// The AWS service a request is signed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Service {
-    /// The API.
+    /// Systems Manager.
     Ssm,
     /// The data channel's upgrade.
     SsmMessages,
+    /// The Key Management Service.
+    Kms,
+    /// The Elastic Container Service.
+    Ecs,
+    /// EC2 Instance Connect.
+    InstanceConnect,
 }
 
 impl Service {
-    fn name(self) -> &'static str {
+    /// The name in a signature's scope, and in the policies' actions.
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Ssm => "ssm",
             Self::SsmMessages => "ssmmessages",
+            Self::Kms => "kms",
+            Self::Ecs => "ecs",
+            Self::InstanceConnect => "ec2-instance-connect",
         }
     }
 }
@@ -99,13 +109,13 @@ pub(super) fn check_expiry(request: &Parts, conditions: &Conditions) -> Result<(
 
 /// The one pair of keys that signs requests, and the region they are signed for.
 #[derive(Clone, Copy)]
-pub(super) struct Verifier {
+pub(super) struct Verifier<'a> {
     access_key_id: &'static str,
     secret_access_key: &'static str,
-    region: &'static str,
+    region: &'a str,
 }
 
-impl Default for Verifier {
+impl Default for Verifier<'_> {
     fn default() -> Self {
         Self {
             access_key_id: ACCESS_KEY_ID,
@@ -115,7 +125,12 @@ impl Default for Verifier {
     }
 }
 
-impl Verifier {
+impl<'a> Verifier<'a> {
+    /// Verifies for another region than the lab's.
+    pub(super) fn in_region(self, region: &'a str) -> Self {
+        Self { region, ..self }
+    }
+
     /// Verifies the signature of a request with this body.
     ///
     /// # Errors

@@ -6,7 +6,6 @@ pub(super) mod frame;
 mod not_serving;
 mod relay;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -29,10 +28,11 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 
 use self::agent_link::AgentLink;
 use self::connection::Connection;
-use super::agent::{self, Assignment};
+use super::agent::{self, Assignment, Decrypter};
 use super::auth::{self, Service, Verifier};
 use super::chaos::{Chaos, Condition, GatewayFault};
 use super::conditions::Conditions;
+use super::document::Content;
 use super::server::{Answer, plain};
 use super::session::{Inbox, Session};
 use super::{Machine, Shared};
@@ -49,18 +49,25 @@ pub(super) fn start(
     machine: &Machine,
     session: Arc<Session>,
     inbox: Inbox,
-    properties: BTreeMap<String, String>,
+    content: Content,
 ) {
-    let config = &shared.config;
+    let (config, chaos) = (&shared.config, shared.conditions.chaos());
     let stream = shared.registry.insert(session.clone());
     let assignment = Assignment {
         session_id: session.id.clone(),
         agent_version: machine.agent_version,
-        properties,
+        content,
         services: machine.services.clone(),
         pace: config.pace,
+        decrypter: config.kms_key.clone().map(|key| Decrypter {
+            keyring: shared.keyring.clone(),
+            key,
+            session_id: session.id.clone(),
+            target_id: machine.target.id.clone(),
+            is_denied: chaos.deny.contains("Decrypt"),
+        }),
         conditions: shared.conditions.clone(),
-        seed: shared.conditions.chaos().seed ^ stream,
+        seed: chaos.seed ^ stream,
     };
     let (links, attached) = mpsc::unbounded_channel();
     let agent = shared.tracker.spawn(agent::run(assignment, attached));

@@ -121,8 +121,13 @@ impl Session {
     pub(super) fn new(request: NewSession, shutdown: CancellationToken) -> (Arc<Self>, Inbox) {
         let (sockets, attached) = mpsc::channel(1);
         let (orders, ordered) = mpsc::unbounded_channel();
+        // ECS calls the sessions it starts by its own name, not the caller's.
+        let owner = match request.target.starts_with("ecs:") {
+            true => "ecs-execute-command",
+            false => "lab-user",
+        };
         let session = Self {
-            id: format!("lab-user-{}", random_text(b"0123456789abcdef", 17)),
+            id: format!("{owner}-{}", random_text(b"0123456789abcdef", 17)),
             request,
             started: SystemTime::now(),
             status: Mutex::new(Status {

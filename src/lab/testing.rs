@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use aws_credential_types::Credentials;
+use aws_sdk_kms::error::ProvideErrorMetadata;
 use aws_sdk_ssm::config::{BehaviorVersion, Region};
 use aws_sdk_ssm::operation::start_session::StartSessionOutput;
 use aws_sigv4::http_request::{
@@ -17,9 +18,11 @@ use aws_sigv4::sign::v4;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use http::Request;
-use serde_json::json;
-use ssmfwd_protocol::Channel;
+use serde_json::{Value, json};
 use ssmfwd_protocol::channel::{CloseReason, Event};
+use ssmfwd_protocol::cipher::DataKey;
+use ssmfwd_protocol::{Channel, Endpoint};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -62,6 +65,41 @@ pub(super) fn sdk_with(lab: &Lab, credentials: Credentials) -> aws_sdk_ssm::Clie
         .endpoint_url(lab.endpoint_url())
         .build();
     aws_sdk_ssm::Client::from_conf(config)
+}
+
+/// Calls an operation of ECS, for which there is no SDK here; returns the status and the answer.
+pub(super) async fn ecs(lab: &Lab, operation: &str, body: Value) -> (u16, Value) {
+    let identity = lab.credentials().into();
+    let params = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(lab.region())
+        .name("ecs")
+        .time(SystemTime::now())
+        .settings(SigningSettings::default())
+        .build()
+        .unwrap()
+        .into();
+    let (body, url) = (body.to_string(), format!("{}/", lab.endpoint_url()));
+    let signable = SignableBody::Bytes(body.as_bytes());
+    let signable = SignableRequest::new("POST", &url, std::iter::empty(), signable).unwrap();
+    let (instructions, _) = sign(signable, &params).unwrap().into_parts();
+    let mut text = format!(
+        "POST / HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-length: {}\r\n\
+         x-amz-target: AmazonEC2ContainerServiceV20141113.{operation}\r\n",
+        lab.shared.address,
+        body.len(),
+    );
+    for (name, value) in instructions.headers() {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    text.push_str(&format!("\r\n{body}"));
+    let mut socket = TcpStream::connect(lab.shared.address).await.unwrap();
+    socket.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap();
+    (status.parse().unwrap(), serde_json::from_str(body).unwrap())
 }
 
 /// Starts a session to a port of `i-0abc`.
@@ -198,6 +236,10 @@ impl Tunnel {
         let channel = Shared::new(channel);
         let (establish, established) = oneshot::channel();
         let mut establish = Some(establish);
+        let data_keys = DataKeys {
+            kms: kms(lab, lab.region()),
+            session_id: session.session_id().unwrap().to_owned(),
+        };
         let driven = channel.clone();
         let resumed_count = Arc::new(AtomicUsize::new(0));
         let resumed = resumed_count.clone();
@@ -207,6 +249,10 @@ impl Tunnel {
             let mut on_event = |event| match event {
                 Event::Established(_) => {
                     establish.take().unwrap().send(()).unwrap();
+                    ControlFlow::Continue(())
+                }
+                Event::DataKeyNeeded { key_id, challenge } => {
+                    tokio::spawn(data_keys.clone().provide(driven.clone(), key_id, challenge));
                     ControlFlow::Continue(())
                 }
                 Event::Closed(reason) => ControlFlow::Break(reason),
@@ -224,7 +270,8 @@ impl Tunnel {
             driven.end();
             reason
         });
-        established.await.unwrap();
+        // A session may end before it has begun; `closed` tells why.
+        let _ = established.await;
         Self {
             channel,
             closed,
@@ -276,5 +323,130 @@ async fn resume(
             channel.with(|channel| channel.handle_connected(Instant::now(), token));
             return socket;
         }
+    }
+}
+
+/// Has data keys generated for a session of `i-0abc`, as a client does.
+#[derive(Clone)]
+struct DataKeys {
+    kms: aws_sdk_kms::Client,
+    session_id: String,
+}
+
+impl DataKeys {
+    async fn provide(self, channel: Shared<Channel>, key_id: String, challenge: Option<String>) {
+        let request = self.kms.generate_data_key().key_id(key_id);
+        let request = request
+            .number_of_bytes(64)
+            .encryption_context("aws:ssm:SessionId", self.session_id)
+            .encryption_context("aws:ssm:TargetId", "i-0abc");
+        let request = match challenge {
+            Some(challenge) => request.encryption_context("aws:ssm:RandomChallenge", challenge),
+            None => request,
+        };
+        let key = match request.send().await {
+            Ok(made) => {
+                let ciphertext = made.ciphertext_blob.unwrap().into_inner();
+                Ok(DataKey::new(ciphertext, made.plaintext.unwrap().as_ref()).unwrap())
+            }
+            Err(error) => Err(error.code().unwrap_or("no answer").to_owned()),
+        };
+        channel.with(|channel| channel.handle_data_key(Instant::now(), key));
+    }
+}
+
+/// A client of the KMS API with the lab's credentials.
+pub(super) fn kms(lab: &Lab, region: &str) -> aws_sdk_kms::Client {
+    let config = aws_sdk_kms::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(region.to_owned()))
+        .credentials_provider(lab.credentials())
+        .endpoint_url(lab.endpoint_url())
+        .build();
+    aws_sdk_kms::Client::from_conf(config)
+}
+
+/// A client's shell or command.
+pub(super) struct Console {
+    pub(super) tunnel: Tunnel,
+    pub(super) output: Stream<Channel>,
+    pub(super) error: Stream<Channel>,
+}
+
+/// What a shell or command leaves behind.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Ended {
+    pub(super) output: String,
+    pub(super) error: String,
+    pub(super) exit_code: Option<i32>,
+    pub(super) reason: CloseReason,
+}
+
+impl Console {
+    /// Starts a session of `i-0abc` with a document; the document of the default is the empty name.
+    pub(super) async fn start(lab: &Lab, document: &str, parameters: &[(&str, &str)]) -> Self {
+        let mut request = sdk(lab).start_session().target("i-0abc");
+        if !document.is_empty() {
+            request = request.document_name(document);
+        }
+        for (name, value) in parameters {
+            request = request.parameters(*name, vec![(*value).to_owned()]);
+        }
+        let tunnel = Tunnel::open(lab, request.send().await.unwrap()).await;
+        let output = tunnel.channel.accept().await.unwrap();
+        let error = tunnel.channel.accept().await.unwrap();
+        Self {
+            tunnel,
+            output,
+            error,
+        }
+    }
+
+    /// Types or sends bytes.
+    pub(super) async fn send(&self, text: &str) {
+        let mut data = Bytes::from(text.to_owned());
+        poll_fn(|cx| self.output.poll_write(cx, &mut data))
+            .await
+            .unwrap();
+    }
+
+    /// Reads output up to and including `text`.
+    pub(super) async fn expect(&self, text: &str) -> String {
+        let mut received = Vec::new();
+        while !String::from_utf8_lossy(&received).contains(text) {
+            match poll_fn(|cx| self.output.poll_read(cx)).await {
+                Ok(data) => received.extend_from_slice(&data),
+                Err(end) => panic!("{end:?} after {:?}", String::from_utf8_lossy(&received)),
+            }
+        }
+        String::from_utf8(received).unwrap()
+    }
+
+    /// Reads both streams to their ends.
+    pub(super) async fn ended(self) -> Ended {
+        let read = async |stream: &Stream<Channel>| {
+            let mut received = Vec::new();
+            while let Ok(data) = poll_fn(|cx| stream.poll_read(cx)).await {
+                received.extend_from_slice(&data);
+            }
+            String::from_utf8(received).unwrap()
+        };
+        let (output, error) =
+            futures_util::future::join(read(&self.output), read(&self.error)).await;
+        let channel = &self.tunnel.channel;
+        let exit_code = channel.with(|channel| channel.port().unwrap().exit_code());
+        Ended {
+            output,
+            error,
+            exit_code,
+            reason: self.tunnel.closed.await.unwrap(),
+        }
+    }
+}
+
+/// The end of a session nothing went wrong in.
+pub(super) fn good_order() -> CloseReason {
+    CloseReason::Peer {
+        output: String::new(),
     }
 }

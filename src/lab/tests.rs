@@ -84,8 +84,15 @@ async fn documents_and_their_parameters_are_checked() {
         "ValidationException",
         "Parameter \"portNumber\" does not match its allowed pattern: 'http'.",
     );
+    let command = sdk(&lab).start_session().target("i-0abc");
+    let command = command.document_name("AWS-StartInteractiveCommand");
+    assert_error(
+        command.send().await,
+        "ValidationException",
+        "Parameter \"command\" is required.",
+    );
     let shell = sdk(&lab).start_session().target("i-0abc").send().await;
-    assert_eq!(shell.unwrap_err().code(), Some("InvalidDocument"));
+    assert!(shell.is_ok(), "the default document is a shell");
 }
 
 #[tokio::test]
@@ -288,7 +295,11 @@ async fn the_lab_listens_on_loopback_only() {
     assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     let lab = listen("127.0.0.1:0").await.unwrap();
     let environment = lab.environment();
-    assert!(environment.contains(&("AWS_ENDPOINT_URL_SSM", lab.endpoint_url())));
+    for service in ["SSM", "KMS", "ECS", "EC2_INSTANCE_CONNECT"] {
+        let name = format!("AWS_ENDPOINT_URL_{service}");
+        let found = environment.iter().find(|(known, _)| *known == name);
+        assert_eq!(found.unwrap().1, lab.endpoint_url());
+    }
 }
 
 #[tokio::test]

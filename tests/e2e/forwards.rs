@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use crate::support::{Client, Fixture, TARGET, bounded, connect, serve};
+use ssmfwd::lab::{Document, SessionType};
 
 async fn exchange(mut socket: impl AsyncReadExt + AsyncWriteExt + Unpin, text: &str) {
     socket.write_all(text.as_bytes()).await.unwrap();
@@ -159,7 +160,7 @@ async fn a_loopback_host_is_the_target_itself() {
 
 #[tokio::test]
 async fn a_document_of_ones_own_gets_its_parameters_and_the_reason_is_recorded() {
-    let documents = vec!["My-Tunnel".to_owned()];
+    let documents = vec![Document::new("My-Tunnel", SessionType::Port)];
     let fixture = Fixture::with(|config| config.documents = documents).await;
     let port = serve(|mut socket| async move {
         let (mut reader, mut writer) = socket.split();

@@ -1,89 +1,215 @@
-//! The session documents, and what they make of their parameters.
+//! What the session documents make of StartSession's parameters.
 
 use std::collections::BTreeMap;
 
 use ssmfwd_protocol::version::Version;
 
 use super::{ApiError, Parameters};
+use crate::lab::document::{Content, Document, NonInteractiveCommand, SessionType};
 
-/// Turns StartSession's parameters into the properties the agent sees.
+/// Turns a document's name and StartSession's parameters into what the agent is told to do.
 ///
 /// # Errors
 ///
 /// `InvalidDocument`, `ValidationException` or `BadRequest`, as the service has it.
-pub(super) fn properties(
-    document: &str,
-    given: &Parameters,
+pub(super) fn content(
+    name: &str,
+    given: Parameters,
     agent_version: Version,
-    custom_documents: &[String],
-) -> Result<BTreeMap<String, String>, ApiError> {
-    let kind = Kind::of(document, custom_documents)?;
-    let mut properties = BTreeMap::from([
-        ("portNumber".to_owned(), "80".to_owned()),
-        ("localPortNumber".to_owned(), "0".to_owned()),
-    ]);
-    for (name, values) in given {
-        if !kind.takes(name) {
-            let message = format!("Parameter \"{name}\" is not defined in document {document}.");
-            return Err(ApiError::new("ValidationException", message));
-        }
-        let [value] = values.as_slice() else {
-            let message = format!("Parameter \"{name}\" takes exactly one value.");
-            return Err(ApiError::new("BadRequest", message));
-        };
-        if PORT_PARAMETERS.contains(&name.as_str()) && !is_port(value) {
-            let message =
-                format!("Parameter \"{name}\" does not match its allowed pattern: '{value}'.");
-            return Err(ApiError::new("ValidationException", message));
-        }
-        properties.insert(name.clone(), value.clone());
-    }
+    custom_documents: &[Document],
+) -> Result<Content, ApiError> {
+    let kind = Kind::of(name, custom_documents)?;
+    let values = kind.values(name, given)?;
     if kind == Kind::RemoteHost {
-        if properties.get("host").is_none_or(String::is_empty) {
-            let message = "Parameter \"host\" is required.";
-            return Err(ApiError::new("ValidationException", message));
-        }
-        if REMOTE_HOST_VERSION
-            .parse()
-            .is_ok_and(|first: Version| agent_version < first)
-        {
-            let message = format!(
-                "Forwarding to a remote host needs SSM Agent {REMOTE_HOST_VERSION} or later; \
-                 the target has {agent_version}."
-            );
-            return Err(ApiError::new("BadRequest", message));
-        }
+        needs_remote_host_support(agent_version)?;
     }
-    properties.insert("type".to_owned(), "LocalPortForwarding".to_owned());
-    Ok(properties)
+    match kind.session_type() {
+        SessionType::Port => Ok(Content::Port(kind.port_properties(values))),
+        SessionType::StandardStream => Ok(Content::Shell),
+        SessionType::InteractiveCommands => Ok(Content::InteractiveCommand {
+            command: kind.command(&values)?,
+            is_in_container: false,
+        }),
+        SessionType::NonInteractiveCommands => Ok(Content::NonInteractiveCommand({
+            let text = |name: &str| values.get(name).cloned().unwrap_or_default();
+            NonInteractiveCommand {
+                command: kind.command(&values)?,
+                separate_output: text(SEPARATE_OUTPUT) == "true",
+                stdout_prefix: text("stdOutSeparatorPrefix"),
+                stderr_prefix: text("stdErrSeparatorPrefix"),
+            }
+        })),
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum Kind<'a> {
     Port,
     RemoteHost,
-    Custom,
+    Ssh,
+    Shell,
+    InteractiveCommand,
+    NonInteractiveCommand,
+    Custom(&'a Document),
 }
 
-impl Kind {
-    fn of(document: &str, custom_documents: &[String]) -> Result<Self, ApiError> {
-        match document {
+impl<'a> Kind<'a> {
+    fn of(name: &str, custom_documents: &'a [Document]) -> Result<Self, ApiError> {
+        match name {
+            DEFAULT_DOCUMENT => Ok(Self::Shell),
             "AWS-StartPortForwardingSession" => Ok(Self::Port),
             "AWS-StartPortForwardingSessionToRemoteHost" => Ok(Self::RemoteHost),
-            _ if custom_documents.iter().any(|name| name == document) => Ok(Self::Custom),
-            _ => Err(ApiError::new(
-                "InvalidDocument",
-                format!("Document with name {document} does not exist."),
-            )),
+            "AWS-StartSSHSession" => Ok(Self::Ssh),
+            "AWS-StartInteractiveCommand" => Ok(Self::InteractiveCommand),
+            "AWS-StartNonInteractiveCommand" => Ok(Self::NonInteractiveCommand),
+            _ => custom_documents
+                .iter()
+                .find(|document| document.name == name)
+                .map(Self::Custom)
+                .ok_or_else(|| {
+                    let message = format!("Document with name {name} does not exist.");
+                    ApiError::new("InvalidDocument", message)
+                }),
+        }
+    }
+
+    fn session_type(self) -> SessionType {
+        match self {
+            Self::Port | Self::RemoteHost | Self::Ssh => SessionType::Port,
+            Self::Shell => SessionType::StandardStream,
+            Self::InteractiveCommand => SessionType::InteractiveCommands,
+            Self::NonInteractiveCommand => SessionType::NonInteractiveCommands,
+            Self::Custom(document) => document.session_type,
+        }
+    }
+
+    /// The parameters with a default value.
+    fn defaults(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Ssh => &[("portNumber", "22")],
+            _ if self.session_type() == SessionType::Port => {
+                &[("portNumber", "80"), ("localPortNumber", "0")]
+            }
+            Self::NonInteractiveCommand => &[(SEPARATE_OUTPUT, "false")],
+            _ => &[],
+        }
+    }
+
+    /// The parameter that has to be given.
+    fn required(self) -> Option<&'static str> {
+        match self {
+            Self::RemoteHost => Some("host"),
+            Self::InteractiveCommand | Self::NonInteractiveCommand => Some(COMMAND),
+            _ => None,
         }
     }
 
     fn takes(self, name: &str) -> bool {
-        match name {
-            _ if PORT_PARAMETERS.contains(&name) => true,
-            "host" => self != Self::Port,
-            _ => self == Self::Custom,
+        matches!(self, Self::Custom(_))
+            || self.required() == Some(name)
+            || self.defaults().iter().any(|(known, _)| *known == name)
+    }
+
+    /// Checks the parameters given and adds the values of the others.
+    fn values(
+        self,
+        document: &str,
+        given: Parameters,
+    ) -> Result<BTreeMap<String, String>, ApiError> {
+        let defaults = self.defaults().iter();
+        let mut all: BTreeMap<_, _> = defaults
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        for (name, values) in given {
+            if !self.takes(&name) {
+                let message =
+                    format!("Parameter \"{name}\" is not defined in document {document}.");
+                return Err(ApiError::new("ValidationException", message));
+            }
+            let Ok([value]) = <[String; 1]>::try_from(values) else {
+                let message = format!("Parameter \"{name}\" takes exactly one value.");
+                return Err(ApiError::new("BadRequest", message));
+            };
+            if !is_allowed(&name, &value) {
+                let message =
+                    format!("Parameter \"{name}\" does not match its allowed pattern: '{value}'.");
+                return Err(ApiError::new("ValidationException", message));
+            }
+            all.insert(name, value);
         }
+        let missing = self
+            .required()
+            .filter(|name| all.get(*name).is_none_or(String::is_empty));
+        match missing {
+            Some(name) => {
+                let message = format!("Parameter \"{name}\" is required.");
+                Err(ApiError::new("ValidationException", message))
+            }
+            None => Ok(all),
+        }
+    }
+
+    /// The agent tells sessions for `ssh` from others by the missing type.
+    fn port_properties(self, mut values: BTreeMap<String, String>) -> BTreeMap<String, String> {
+        if self != Self::Ssh {
+            values.insert("type".to_owned(), "LocalPortForwarding".to_owned());
+        }
+        values
+    }
+
+    fn command(self, values: &BTreeMap<String, String>) -> Result<String, ApiError> {
+        match self {
+            Self::Custom(Document {
+                commands: Some(template),
+                ..
+            }) => substitute(template, values),
+            _ => Ok(values.get(COMMAND).cloned().unwrap_or_default()),
+        }
+    }
+}
+
+/// Replaces every `{{ name }}` by that parameter's value.
+fn substitute(template: &str, values: &BTreeMap<String, String>) -> Result<String, ApiError> {
+    let mut text = String::new();
+    let mut rest = template;
+    while let Some((before, (name, after))) = rest
+        .split_once("{{")
+        .and_then(|(before, rest)| Some((before, rest.split_once("}}")?)))
+    {
+        let name = name.trim();
+        let value = values.get(name).ok_or_else(|| {
+            let message = format!("Parameter \"{name}\" is required.");
+            ApiError::new("ValidationException", message)
+        })?;
+        text.push_str(before);
+        text.push_str(value);
+        rest = after;
+    }
+    text.push_str(rest);
+    Ok(text)
+}
+
+fn needs_remote_host_support(agent_version: Version) -> Result<(), ApiError> {
+    if REMOTE_HOST_VERSION
+        .parse()
+        .is_ok_and(|first: Version| agent_version < first)
+    {
+        let message = format!(
+            "Forwarding to a remote host needs SSM Agent {REMOTE_HOST_VERSION} or later; \
+             the target has {agent_version}."
+        );
+        return Err(ApiError::new("BadRequest", message));
+    }
+    Ok(())
+}
+
+/// Whether a value matches the pattern that parameters of this name have in every document.
+fn is_allowed(name: &str, value: &str) -> bool {
+    match name {
+        "portNumber" | "localPortNumber" => is_port(value),
+        SEPARATE_OUTPUT => matches!(value, "true" | "false"),
+        "stdOutSeparatorPrefix" | "stdErrSeparatorPrefix" => is_separator_prefix(value),
+        _ => true,
     }
 }
 
@@ -93,8 +219,17 @@ fn is_port(text: &str) -> bool {
     is_canonical && text.parse::<u16>().is_ok()
 }
 
-/// Parameters that every document has, and whose values are ports.
-const PORT_PARAMETERS: [&str; 2] = ["portNumber", "localPortNumber"];
+/// Whether the agent accepts a prefix (`separateOutputStreamPrefixRegex`).
+fn is_separator_prefix(text: &str) -> bool {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "\r\n_:-".contains(c);
+    text.len() <= 30 && text.chars().all(is_allowed)
+}
+
+/// The document of a session that names none.
+pub(super) const DEFAULT_DOCUMENT: &str = "SSM-SessionManagerRunShell";
+
+const COMMAND: &str = "command";
+const SEPARATE_OUTPUT: &str = "separateOutputStream";
 
 /// The first agent that forwards to remote hosts.
 const REMOTE_HOST_VERSION: &str = "3.1.1374.0";
@@ -105,42 +240,69 @@ mod tests {
 
     const PORT: &str = "AWS-StartPortForwardingSession";
     const REMOTE_HOST: &str = "AWS-StartPortForwardingSessionToRemoteHost";
+    const INTERACTIVE: &str = "AWS-StartInteractiveCommand";
+    const NON_INTERACTIVE: &str = "AWS-StartNonInteractiveCommand";
 
     fn resolve(
         document: &str,
         parameters: &[(&str, &str)],
         agent_version: &str,
-    ) -> Result<BTreeMap<String, String>, ApiError> {
+    ) -> Result<Content, ApiError> {
         let given = parameters.iter().map(|(name, value)| {
             let values = vec![(*value).to_owned()];
             ((*name).to_owned(), values)
         });
-        let custom = ["My-Document".to_owned()];
+        let custom = [
+            Document::new("My-Document", SessionType::Port),
+            Document {
+                commands: Some("tail -n {{lines}} {{ file }} # {{".to_owned()),
+                ..Document::new("My-Tail", SessionType::InteractiveCommands)
+            },
+            Document::new("My-Command", SessionType::NonInteractiveCommands),
+        ];
         let agent_version = agent_version.parse().unwrap();
-        properties(document, &given.collect(), agent_version, &custom)
+        content(document, given.collect(), agent_version, &custom)
+    }
+
+    fn current(document: &str, parameters: &[(&str, &str)]) -> Result<Content, ApiError> {
+        resolve(document, parameters, "3.3.987.0")
+    }
+
+    fn properties(document: &str, parameters: &[(&str, &str)]) -> BTreeMap<String, String> {
+        match current(document, parameters).unwrap() {
+            Content::Port(properties) => properties,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
     fn parameters_have_default_values() {
-        let properties = resolve(PORT, &[], "3.3.987.0").unwrap();
-        assert_eq!(properties["portNumber"], "80");
-        assert_eq!(properties["localPortNumber"], "0");
-        assert_eq!(properties["type"], "LocalPortForwarding");
-        assert_eq!(properties.len(), 3);
-        let properties = resolve(PORT, &[("portNumber", "5432")], "3.3.987.0").unwrap();
-        assert_eq!(properties["portNumber"], "5432");
+        let defaults = properties(PORT, &[]);
+        assert_eq!(defaults["portNumber"], "80");
+        assert_eq!(defaults["localPortNumber"], "0");
+        assert_eq!(defaults["type"], "LocalPortForwarding");
+        assert_eq!(defaults.len(), 3);
+        let given = properties(PORT, &[("portNumber", "5432")]);
+        assert_eq!(given["portNumber"], "5432");
+    }
+
+    #[test]
+    fn the_ssh_document_has_a_port_and_nothing_else() {
+        let ssh = |port: &str| BTreeMap::from([("portNumber".to_owned(), port.to_owned())]);
+        assert_eq!(properties("AWS-StartSSHSession", &[]), ssh("22"));
+        let given = [("portNumber", "2222")];
+        assert_eq!(properties("AWS-StartSSHSession", &given), ssh("2222"));
+        let error = current("AWS-StartSSHSession", &[("localPortNumber", "0")]).unwrap_err();
+        assert_eq!(error.code, "ValidationException");
     }
 
     #[test]
     fn ports_are_those_of_the_documents_pattern() {
         for port in ["0", "9", "80", "65535"] {
-            assert!(
-                resolve(PORT, &[("portNumber", port)], "3.3.987.0").is_ok(),
-                "{port}"
-            );
+            assert!(current(PORT, &[("portNumber", port)]).is_ok(), "{port}");
         }
         for port in ["", "65536", "-1", "+1", "080", "http", "8 0"] {
-            let error = resolve(PORT, &[("localPortNumber", port)], "3.3.987.0").unwrap_err();
+            let error = current(PORT, &[("localPortNumber", port)]).unwrap_err();
             assert_eq!(error.code, "ValidationException", "{port}");
         }
     }
@@ -148,11 +310,10 @@ mod tests {
     #[test]
     fn a_remote_host_is_required_by_its_document_only() {
         let host = [("host", "db.internal")];
-        let properties = resolve(REMOTE_HOST, &host, "3.3.987.0").unwrap();
-        assert_eq!(properties["host"], "db.internal");
-        let error = resolve(REMOTE_HOST, &[], "3.3.987.0").unwrap_err();
+        assert_eq!(properties(REMOTE_HOST, &host)["host"], "db.internal");
+        let error = current(REMOTE_HOST, &[]).unwrap_err();
         assert_eq!(error.code, "ValidationException");
-        let error = resolve(PORT, &host, "3.3.987.0").unwrap_err();
+        let error = current(PORT, &host).unwrap_err();
         assert_eq!(error.code, "ValidationException");
     }
 
@@ -165,17 +326,85 @@ mod tests {
     }
 
     #[test]
+    fn a_shell_takes_no_parameters() {
+        assert_eq!(current(DEFAULT_DOCUMENT, &[]), Ok(Content::Shell));
+        let error = current(DEFAULT_DOCUMENT, &[("command", "ls")]).unwrap_err();
+        assert_eq!(error.code, "ValidationException");
+    }
+
+    #[test]
+    fn commands_are_required() {
+        let content = current(INTERACTIVE, &[("command", "top")]).unwrap();
+        let command = "top".to_owned();
+        let is_in_container = false;
+        assert_eq!(
+            content,
+            Content::InteractiveCommand {
+                command,
+                is_in_container
+            }
+        );
+        for document in [INTERACTIVE, NON_INTERACTIVE] {
+            for parameters in [&[][..], &[("command", "")]] {
+                let error = current(document, parameters).unwrap_err();
+                assert_eq!(error.message, "Parameter \"command\" is required.");
+            }
+        }
+    }
+
+    #[test]
+    fn output_is_separate_if_asked_for() {
+        let separate = |parameters: &[(&str, &str)]| match current(NON_INTERACTIVE, parameters) {
+            Ok(Content::NonInteractiveCommand(command)) => Ok(command.separate_output),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error.code),
+        };
+        let command = ("command", "ls");
+        assert_eq!(separate(&[command]), Ok(false));
+        let with = |value| separate(&[command, ("separateOutputStream", value)]);
+        assert_eq!((with("true"), with("false")), (Ok(true), Ok(false)));
+        assert_eq!(with("yes"), Err("ValidationException"));
+    }
+
+    #[test]
     fn custom_documents_take_any_parameter() {
-        let properties = resolve("My-Document", &[("team", "blue")], "3.3.987.0").unwrap();
-        assert_eq!(properties["team"], "blue");
-        let unknown = resolve("Your-Document", &[], "3.3.987.0").unwrap_err();
+        assert_eq!(
+            properties("My-Document", &[("team", "blue")])["team"],
+            "blue"
+        );
+        let unknown = current("Your-Document", &[]).unwrap_err();
         assert_eq!(unknown.code, "InvalidDocument");
     }
 
     #[test]
+    fn custom_commands_are_filled_in() {
+        let tail = [("lines", "5"), ("file", "/var/log/{{lines}}")];
+        let content = current("My-Tail", &tail).unwrap();
+        let Content::InteractiveCommand { command, .. } = content else {
+            panic!("{content:?}");
+        };
+        assert_eq!(command, "tail -n 5 /var/log/{{lines}} # {{");
+        let error = current("My-Tail", &tail[..1]).unwrap_err();
+        assert_eq!(error.message, "Parameter \"file\" is required.");
+    }
+
+    #[test]
+    fn prefixes_are_checked_as_by_the_agent() {
+        let with = |prefix| current("My-Command", &[("stdOutSeparatorPrefix", prefix)]);
+        let content = with("OUT:\n").unwrap();
+        let Content::NonInteractiveCommand(command) = content else {
+            panic!("{content:?}");
+        };
+        assert_eq!(command.stdout_prefix, "OUT:\n");
+        assert!(with(" ").is_err() && with(&"x".repeat(31)).is_err());
+    }
+
+    #[test]
     fn a_parameter_has_one_value() {
-        let given = BTreeMap::from([("portNumber".to_owned(), vec![])]);
-        let error = properties(PORT, &given, "3.3.987.0".parse().unwrap(), &[]).unwrap_err();
-        assert_eq!(error.code, "BadRequest");
+        for values in [vec![], vec!["80".to_owned(), "81".to_owned()]] {
+            let given = BTreeMap::from([("portNumber".to_owned(), values)]);
+            let error = content(PORT, given, "3.3.987.0".parse().unwrap(), &[]).unwrap_err();
+            assert_eq!(error.code, "BadRequest");
+        }
     }
 }

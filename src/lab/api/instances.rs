@@ -58,8 +58,10 @@ pub(super) fn describe(
 ) -> Result<Value, ApiError> {
     let older = &request.instance_information_filter_list;
     let mut instances = Vec::new();
-    for machine in shared.machines.all() {
-        let target = &machine.target;
+    let machines = shared.machines.all();
+    let targets = machines.iter().map(|machine| &machine.target);
+    // Tasks are no managed nodes.
+    for target in targets.filter(|target| !target.id.starts_with("ecs:")) {
         let mut is_wanted = true;
         for filter in request.filters.iter().chain(older) {
             is_wanted &= filter.matches(target)?;
@@ -107,8 +109,8 @@ fn information(target: &Target, lab_started: SystemTime) -> Value {
         "AgentVersion": target.agent_version,
         "IsLatestVersion": false,
         "PlatformType": "Linux",
-        "PlatformName": "Lab",
-        "PlatformVersion": "1",
+        "PlatformName": target.platform_name,
+        "PlatformVersion": "2023",
         "ResourceType": resource_type(target),
         "IPAddress": "127.0.0.1",
         "ComputerName": format!("{}.lab.internal", target.id),

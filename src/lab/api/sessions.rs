@@ -6,8 +6,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{ApiError, Parameters, document};
+use crate::lab::document::Content;
 use crate::lab::session::{NewSession, Session, SessionState};
-use crate::lab::{Shared, gateway};
+use crate::lab::{Machine, Shared, gateway};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -22,7 +23,7 @@ pub(super) fn start(shared: &Arc<Shared>, request: StartSession) -> Result<Value
     let id = request.target.ok_or_else(|| ApiError::missing("target"))?;
     let document = request
         .document_name
-        .unwrap_or_else(|| DEFAULT_DOCUMENT.to_owned());
+        .unwrap_or_else(|| document::DEFAULT_DOCUMENT.to_owned());
     let parameters = request.parameters.unwrap_or_default();
     let machine = shared
         .machine(&id)
@@ -30,20 +31,30 @@ pub(super) fn start(shared: &Arc<Shared>, request: StartSession) -> Result<Value
         .ok_or_else(|| ApiError::new("TargetNotConnected", format!("{id} is not connected.")))?;
     let custom_documents = &shared.config.documents;
     let version = machine.agent_version;
-    let properties = document::properties(&document, &parameters, version, custom_documents)?;
-    if shared.registry.is_full() {
-        let message = "Too many sessions at a time.";
-        return Err(ApiError::new("ThrottlingException", message));
-    }
-    let request = NewSession {
+    let content = document::content(&document, parameters.clone(), version, custom_documents)?;
+    let new = NewSession {
         target: id,
         document,
         parameters,
         reason: request.reason,
     };
-    let (session, inbox) = Session::new(request, shared.shutdown.clone());
+    open(shared, &machine, new, content)
+}
+
+/// Opens a session in which the machine's agent does what `content` says.
+pub(super) fn open(
+    shared: &Arc<Shared>,
+    machine: &Machine,
+    new: NewSession,
+    content: Content,
+) -> Result<Value, ApiError> {
+    if shared.registry.is_full() {
+        let message = "Too many sessions at a time.";
+        return Err(ApiError::new("ThrottlingException", message));
+    }
+    let (session, inbox) = Session::new(new, shared.shutdown.clone());
     let answer = connection(shared, &session);
-    gateway::start(shared, &machine, session, inbox, properties);
+    gateway::start(shared, machine, session, inbox, content);
     Ok(answer)
 }
 
@@ -180,8 +191,5 @@ fn status(state: SessionState) -> &'static str {
         SessionState::Terminated(_) => "Terminated",
     }
 }
-
-/// The document of a session that names none: a shell, which the lab's agents do not have.
-const DEFAULT_DOCUMENT: &str = "SSM-SessionManagerRunShell";
 
 const OWNER: &str = "arn:aws:iam::000000000000:user/lab-user";
