@@ -17,6 +17,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use ssmfwd_protocol::agent::{self, Agent, AgentEvent};
 use ssmfwd_protocol::version::Version;
 use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
 
 pub(super) use self::encryption::Decrypter;
 
@@ -52,6 +53,8 @@ pub(super) struct Assignment {
     pub(super) pace: bool,
     /// Set if the account demands encryption.
     pub(super) decrypter: Option<Decrypter>,
+    /// The lab's tasks, with those that end the session's processes.
+    pub(super) tracker: TaskTracker,
     /// What message ids derive from.
     pub(super) seed: u64,
 }
@@ -213,13 +216,12 @@ async fn serve(shared: &Shared, events: &mut Events, assignment: &Assignment) ->
             None => return Outcome::exited(0),
         }
     }
-    let session_id = assignment.session_id.as_str();
     let pacer = assignment.pace.then(Pacer::default);
     match &assignment.content {
         Content::Port(properties) => port::serve(shared, properties, assignment, pacer).await,
         Content::Shell => {
             let program = ["sh".to_owned()];
-            shell::run(shared, events, &program, session_id, pacer).await
+            shell::run(shared, events, &program, assignment, pacer).await
         }
         Content::InteractiveCommand { command, .. } if command.trim().is_empty() => {
             no_command(assignment)
@@ -232,13 +234,13 @@ async fn serve(shared: &Shared, events: &mut Events, assignment: &Assignment) ->
                 true => shlex::split(command).unwrap_or_default(),
                 false => ["sh", "-c", command].map(str::to_owned).to_vec(),
             };
-            shell::run(shared, events, &program, session_id, pacer).await
+            shell::run(shared, events, &program, assignment, pacer).await
         }
         Content::NonInteractiveCommand(command) if command.command.trim().is_empty() => {
             no_command(assignment)
         }
         Content::NonInteractiveCommand(command) => {
-            command::run(shared, events, command, session_id, pacer).await
+            command::run(shared, events, command, &assignment.session_id, pacer).await
         }
     }
 }

@@ -66,6 +66,7 @@ pub(super) fn start(
             target_id: machine.target.id.clone(),
             is_denied: chaos.deny.contains("Decrypt"),
         }),
+        tracker: shared.tracker.clone(),
         conditions: shared.conditions.clone(),
         seed: chaos.seed ^ stream,
     };

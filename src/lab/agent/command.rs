@@ -111,7 +111,7 @@ async fn run_separate(
         .stderr(Stdio::piped())
         .spawn()?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let mut process = Process::new(child, session_id, Duration::ZERO);
+    let mut process = Process::new(child, session_id);
     let stdout = copy(
         stdout,
         Output::new(&streams.output, None, &command.stdout_prefix),
@@ -160,7 +160,7 @@ async fn run_combined(
         .stdout(writer.try_clone()?)
         .stderr(writer)
         .spawn()?;
-    let mut process = Process::new(child, session_id, Duration::ZERO);
+    let mut process = Process::new(child, session_id);
     let code = loop {
         tokio::select! {
             event = events.recv() => signal(&process, event),

@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::process::Child;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::task::TaskTracker;
 
 /// The environment variable that marks a session's processes: whatever they start inherits it.
 ///
@@ -23,17 +24,24 @@ pub(super) struct Process {
     /// `None` once the end is under way.
     child: Option<Child>,
     session_id: String,
-    /// How long the processes may take to end by themselves after this is dropped.
-    grace: Duration,
+    /// How long the processes may take to end by themselves after this is dropped, and who waits.
+    grace: Option<(Duration, TaskTracker)>,
 }
 
 impl Process {
-    pub(super) fn new(child: Child, session_id: &str, grace: Duration) -> Self {
+    /// Takes a process whose end is sudden.
+    pub(super) fn new(child: Child, session_id: &str) -> Self {
         Self {
             child: Some(child),
             session_id: session_id.to_owned(),
-            grace,
+            grace: None,
         }
+    }
+
+    /// Gives the processes time to end by themselves, in a task of `tracker`.
+    pub(super) fn with_grace(mut self, grace: Duration, tracker: &TaskTracker) -> Self {
+        self.grace = Some((grace, tracker.clone()));
+        self
     }
 
     /// Waits until the process has ended, and returns its exit code; -1 if a signal ended it.
@@ -65,12 +73,9 @@ impl Drop for Process {
             child,
             session_id: std::mem::take(&mut self.session_id),
         };
-        if self.grace.is_zero() {
-            return;
-        }
         // Without a runtime `remains` is dropped here, and with a runtime that ends, there.
-        if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(remains.end_within(self.grace));
+        if let (Some((grace, tracker)), Ok(runtime)) = (self.grace.take(), Handle::try_current()) {
+            tracker.spawn_on(remains.end_within(grace), &runtime);
         }
     }
 }
@@ -157,11 +162,11 @@ mod tests {
 
     use super::*;
 
-    fn run(session_id: &str, script: &str, grace: Duration) -> Process {
+    fn run(session_id: &str, script: &str) -> Process {
         let mut command = Command::new("sh");
         command.args(["-c", script]).env(MARK, session_id);
         let child = command.process_group(0).spawn().unwrap();
-        Process::new(child, session_id, grace)
+        Process::new(child, session_id)
     }
 
     async fn until(condition: impl Fn() -> bool) {
@@ -173,7 +178,7 @@ mod tests {
     #[tokio::test]
     async fn exit_codes_are_those_of_the_process() {
         for (script, code) in [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", -1)] {
-            let mut process = run("exit-codes", script, Duration::ZERO);
+            let mut process = run("exit-codes", script);
             assert_eq!(process.exit_code().await.unwrap(), code, "{script}");
         }
     }
@@ -186,7 +191,7 @@ mod tests {
             "trap 'exit 3' INT; : >{}; while :; do sleep 0.01; done",
             ready.display()
         );
-        let mut process = run("signal", &script, Duration::ZERO);
+        let mut process = run("signal", &script);
         until(|| ready.exists()).await;
         process.signal(Signal::INT);
         assert_eq!(process.exit_code().await.unwrap(), 3);
@@ -196,8 +201,12 @@ mod tests {
     #[tokio::test]
     async fn dropping_a_process_ends_what_it_has_started_wherever_that_is() {
         let script = "sleep 600 & setsid sleep 600 & timeout 600 sleep 600 & wait";
-        for grace in [Duration::ZERO, POLL_INTERVAL] {
-            let process = run("tree", script, grace);
+        let tracker = TaskTracker::new();
+        for is_sudden in [true, false] {
+            let process = match is_sudden {
+                true => run("tree", script),
+                false => run("tree", script).with_grace(POLL_INTERVAL, &tracker),
+            };
             // The script, three times `sleep`, and `timeout`.
             until(|| marked_processes("tree").len() == 5).await;
             drop(process);
@@ -208,7 +217,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn what_a_process_leaves_behind_ends_with_it() {
-        let mut process = run("background", "sleep 600 & exit 0", Duration::ZERO);
+        let mut process = run("background", "sleep 600 & exit 0");
         assert_eq!(process.exit_code().await.unwrap(), 0);
         assert_eq!(marked_processes("background").len(), 1);
         drop(process);

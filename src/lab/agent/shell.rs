@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::output::Output;
 use super::terminal::{self, Keyboard, Screen};
-use super::{Events, Outcome, Shared, start_error};
+use super::{Assignment, Events, Outcome, Shared, start_error};
 use crate::lab::pacer::Pacer;
 use crate::stream::Stream;
 
@@ -18,10 +18,11 @@ pub(super) async fn run(
     shared: &Shared,
     events: &mut Events,
     program: &[String],
-    session_id: &str,
+    assignment: &Assignment,
     pacer: Option<Pacer>,
 ) -> Outcome {
-    let (screen, keyboard) = match terminal::open(program, session_id) {
+    let opened = terminal::open(program, &assignment.session_id, &assignment.tracker);
+    let (screen, keyboard) = match opened {
         Ok(terminal) => terminal,
         Err(error) => {
             if pacer.is_some() {

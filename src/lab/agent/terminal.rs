@@ -11,6 +11,7 @@ use pty_process::{OwnedReadPty, OwnedWritePty};
 use rustix::io::Errno;
 use ssmfwd_protocol::session::Size;
 use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio_util::task::TaskTracker;
 
 use super::process::{MARK, Process};
 use crate::lab::lock;
@@ -20,7 +21,11 @@ use crate::lab::lock;
 /// # Errors
 ///
 /// When there is no terminal to be had, or the program cannot be started.
-pub(super) fn open(program: &[String], session_id: &str) -> io::Result<(Screen, Keyboard)> {
+pub(super) fn open(
+    program: &[String],
+    session_id: &str,
+    tracker: &TaskTracker,
+) -> io::Result<(Screen, Keyboard)> {
     let [name, arguments @ ..] = program else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
@@ -39,7 +44,7 @@ pub(super) fn open(program: &[String], session_id: &str) -> io::Result<(Screen, 
     let screen = Screen {
         reader,
         _writer: writer.clone(),
-        _process: Process::new(child, session_id, HANG_UP_GRACE),
+        _process: Process::new(child, session_id).with_grace(HANG_UP_GRACE, tracker),
     };
     Ok((screen, Keyboard(writer)))
 }
