@@ -127,6 +127,11 @@ impl Channel {
         self.reliable.srtt()
     }
 
+    /// Wire bytes sent and not acknowledged by the agent.
+    pub fn in_flight_len(&self) -> usize {
+        self.reliable.unacked_len()
+    }
+
     /// Messages sent more than once so far, counting every repetition.
     pub fn retransmitted_count(&self) -> u64 {
         self.reliable.retransmitted_count()
