@@ -52,6 +52,9 @@ impl fmt::Display for Disconnect {
             Self::Broken(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => {
                 f.write_str("the connection to the service was cut")
             }
+            Self::Broken(Error::Io(error)) => {
+                write!(f, "the connection to the service failed: {error}")
+            }
             Self::Broken(error) => write!(f, "the connection to the service failed: {error}"),
         }
     }

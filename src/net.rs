@@ -2,7 +2,9 @@
 //!
 //! Each step has its own deadline and its own failure, so that a message says which one it was.
 
+pub(crate) mod clock;
 pub mod connection;
 mod dial;
+pub mod liveness;
 mod tls;
 pub mod websocket;

@@ -143,10 +143,12 @@ fn explain_status<T>(response: &Response<T>, host: &str) -> Failure {
     );
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            Failure::new(Exit::Credentials, message).with_hint(
-                "allow ssmmessages:OpenDataChannel on the session for the caller in its IAM \
-                 policies, and check that this machine's clock is right",
-            )
+            Failure::new(Exit::Credentials, message)
+                .with_hint(
+                    "allow ssmmessages:OpenDataChannel on the session for the caller in its IAM \
+                     policies, and check that this machine's clock is right",
+                )
+                .permanent()
         }
         StatusCode::NOT_FOUND | StatusCode::GONE => Failure::new(Exit::Failure, message)
             .with_hint("the session has ended, or its stream URL has expired: start a new one"),
