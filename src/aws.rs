@@ -19,7 +19,7 @@ use std::fmt;
 use aws_sdk_ssm::Client;
 
 pub use config::Options;
-pub use session::{StartSession, StartedSession, Token};
+pub use session::{ResumeError, Resumption, StartSession, StartedSession, Token};
 pub use stream_url::StreamUrl;
 pub use target::TargetKind;
 
@@ -34,6 +34,8 @@ pub(crate) use sign::sign_upgrade;
 /// Cloning is cheap; clones share the connection pool and the credentials.
 #[derive(Clone)]
 pub struct Aws {
+    /// What the user selected, for looking it up anew.
+    options: Options,
     client: Client,
     credentials: CachedProvider,
     identity: Identity,

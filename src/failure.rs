@@ -36,6 +36,8 @@ pub struct Failure {
     pub message: String,
     /// What the user can do about it.
     pub hint: Option<String>,
+    /// Neither time nor other credentials for the same caller will change the answer.
+    pub is_permanent: bool,
 }
 
 impl Failure {
@@ -45,7 +47,15 @@ impl Failure {
             exit,
             message: message.into(),
             hint: None,
+            is_permanent: false,
         }
+    }
+
+    /// Marks it as one that trying again does not cure.
+    #[must_use]
+    pub fn permanent(mut self) -> Self {
+        self.is_permanent = true;
+        self
     }
 
     /// Adds what the user can do about it.

@@ -64,11 +64,7 @@ impl Aws {
             .transpose()?;
         let host = resolve_host(&sdk, user_endpoint.as_ref()).await?;
 
-        let provider = match profile {
-            Some(profile) => Some(named_profile_first(profile, &sdk)),
-            None => sdk.credentials_provider(),
-        };
-        let credentials = CachedProvider::new(provider);
+        let credentials = CachedProvider::new(provider(profile, &sdk));
         let mut config = aws_sdk_ssm::config::Builder::from(&sdk)
             .credentials_provider(credentials.clone())
             // `CachedProvider` is the cache: one for API calls and upgrades together.
@@ -76,6 +72,7 @@ impl Aws {
         config.set_endpoint_url(user_endpoint.as_ref().map(ToString::to_string));
 
         Ok(Self {
+            options: options.clone(),
             client: Client::from_conf(config.build()),
             credentials,
             identity,
@@ -83,6 +80,20 @@ impl Aws {
             user_endpoint,
             host,
         })
+    }
+
+    /// Reads the configuration again for where credentials come from: what has been found there is
+    /// not accepted any more, and the user may have replaced it.
+    ///
+    /// The chain keeps the files it has read, so that it would never see new keys in them.
+    pub(crate) async fn reload_credentials(&self) {
+        if self.options.credentials.is_some() {
+            return;
+        }
+        let region = Region::new(self.region.clone());
+        let sdk = sdk_config(&self.options, region).await;
+        let provider = provider(self.options.profile.as_deref(), &sdk);
+        self.credentials.replace(provider).await;
     }
 
     /// Returns the region sessions are started in.
@@ -125,6 +136,14 @@ async fn sdk_config(options: &Options, region: Region) -> SdkConfig {
         loader = loader.profile_name(profile);
     }
     loader.load().await
+}
+
+/// Returns where credentials come from; `profile` is the one of `--profile`.
+fn provider(profile: Option<&str>, sdk: &SdkConfig) -> Option<SharedCredentialsProvider> {
+    match profile {
+        Some(profile) => Some(named_profile_first(profile, sdk)),
+        None => sdk.credentials_provider(),
+    }
 }
 
 /// Puts the profile of `--profile` before the keys in the environment, as the AWS CLI does; the

@@ -32,9 +32,13 @@ impl Aws {
 /// and the upgrade of each, assume a role or run a credential process once.
 #[derive(Clone)]
 pub(super) struct CachedProvider {
-    inner: Option<SharedCredentialsProvider>,
     /// Held while credentials are looked up: whoever comes second waits for the first result.
-    cached: Arc<Mutex<Option<Cached>>>,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    inner: Option<SharedCredentialsProvider>,
+    cached: Option<Cached>,
 }
 
 struct Cached {
@@ -44,26 +48,37 @@ struct Cached {
 
 impl CachedProvider {
     pub(super) fn new(inner: Option<SharedCredentialsProvider>) -> Self {
-        Self {
+        let state = State {
             inner,
-            cached: Arc::default(),
+            cached: None,
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
         }
     }
 
-    async fn resolve(&self) -> provider::Result {
-        let Some(inner) = &self.inner else {
-            return Err(CredentialsError::not_loaded_no_source());
+    /// Takes another provider, and forgets what the last one has found.
+    pub(super) async fn replace(&self, inner: Option<SharedCredentialsProvider>) {
+        *self.state.lock().await = State {
+            inner,
+            cached: None,
         };
-        let mut cached = self.cached.lock().await;
-        if let Some(cached) = &*cached
+    }
+
+    async fn resolve(&self) -> provider::Result {
+        let mut state = self.state.lock().await;
+        if let Some(cached) = &state.cached
             && cached.is_fresh(SystemTime::now())
         {
             return Ok(cached.credentials.clone());
         }
+        let Some(inner) = &state.inner else {
+            return Err(CredentialsError::not_loaded_no_source());
+        };
         let found = tokio::time::timeout(LOOKUP_DEADLINE, inner.provide_credentials()).await;
         let credentials =
             found.map_err(|_| CredentialsError::provider_timed_out(LOOKUP_DEADLINE))??;
-        *cached = Some(Cached {
+        state.cached = Some(Cached {
             credentials: credentials.clone(),
             since: Instant::now(),
         });

@@ -93,6 +93,13 @@ impl Aws {
     }
 }
 
+/// Tells whether the error code says that the caller may not do what it asked for, whatever its
+/// credentials' age.
+pub(super) fn is_denial(code: &str) -> bool {
+    let name = code.strip_suffix("Exception").unwrap_or(code);
+    matches!(name, "AccessDenied" | "UnauthorizedOperation" | "Forbidden")
+}
+
 /// Explains an error code of the service.
 fn service_failure(action: &str, code: &str, message: &str, identity: &Identity) -> Failure {
     // The service names some codes with the suffix and some without.
@@ -103,10 +110,12 @@ fn service_failure(action: &str, code: &str, message: &str, identity: &Identity)
         false => format!("{code}: {message}"),
     };
     match name {
-        "AccessDenied" | "UnauthorizedOperation" | "Forbidden" => {
-            Failure::new(Exit::Credentials, format!("{action} was denied: {told}")).with_hint(
-                format!("allow {action} for the caller on that resource in its IAM policies"),
-            )
+        _ if is_denial(code) => {
+            Failure::new(Exit::Credentials, format!("{action} was denied: {told}"))
+                .with_hint(format!(
+                    "allow {action} for the caller on that resource in its IAM policies"
+                ))
+                .permanent()
         }
         "ExpiredToken" | "RequestExpired" | "TokenRefreshRequired" => Failure::new(
             Exit::Credentials,
@@ -134,7 +143,8 @@ fn service_failure(action: &str, code: &str, message: &str, identity: &Identity)
         .with_hint("check that this machine's clock is right, then the secret access key"),
         "TargetNotConnected" => Failure::new(Exit::Target, told),
         "InvalidDocument" => Failure::new(Exit::Failure, format!("{action} failed: {told}"))
-            .with_hint("the document does not exist in this account and region, or is not shared"),
+            .with_hint("the document does not exist in this account and region, or is not shared")
+            .permanent(),
         "Throttling" | "Throttled" | "RequestLimitExceeded" | "TooManyRequests" => {
             Failure::new(Exit::Failure, format!("{action} failed: {told}"))
                 .with_hint("the account's rate limit is used up: wait a little and try again")
@@ -163,14 +173,19 @@ pub(super) fn credentials_failure(error: &CredentialsError, identity: &Identity)
         };
         return Failure::new(Exit::Credentials, message).with_hint(hint);
     }
-    let hint = if find::<ConnectorError>(error).is_some() {
-        "check the network: the credentials come from a service that cannot be reached".to_owned()
-    } else if matches!(error, CredentialsError::InvalidConfiguration(_)) {
-        "correct the profile in the AWS configuration files".to_owned()
-    } else {
-        identity.renew_hint()
-    };
     let message = format!("the AWS credentials cannot be loaded: {why}");
+    if find::<ConnectorError>(error).is_some() {
+        // Nobody's credentials are wrong: an outage of the network must not ask for a login.
+        return Failure::new(Exit::Failure, message).with_hint(
+            "check the network: the credentials come from a service that cannot be reached",
+        );
+    }
+    let hint = match error {
+        CredentialsError::InvalidConfiguration(_) => {
+            "correct the profile in the AWS configuration files".to_owned()
+        }
+        _ => identity.renew_hint(),
+    };
     Failure::new(Exit::Credentials, message).with_hint(hint)
 }
 

@@ -1,4 +1,4 @@
-//! Starting and terminating sessions.
+//! Starting, resuming and terminating sessions.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use aws_sdk_ssm::config;
 use aws_sdk_ssm::error::ProvideErrorMetadata;
+use aws_sdk_ssm::types::ConnectionStatus;
 use tracing::{debug, warn};
 
 use super::retry::OnlyIfAnswered;
-use super::{Aws, StreamUrl, TargetKind};
+use super::{Aws, StreamUrl, TargetKind, error};
 use crate::failure::{Exit, Failure};
 
 /// What to start a session with.
@@ -34,6 +35,28 @@ pub struct StartedSession {
     pub token: Token,
     /// Where the data channel is.
     pub stream_url: StreamUrl,
+}
+
+/// What a new data channel for a running session is opened with.
+#[derive(Debug)]
+pub struct Resumption {
+    /// Authenticates the data channel.
+    pub token: Token,
+    /// Where the data channel is, which may be elsewhere than before.
+    pub stream_url: StreamUrl,
+}
+
+/// Why a session was not resumed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ResumeError {
+    /// The session is over.
+    Gone,
+    /// The session cannot be resumed, now or later.
+    Refused(Failure),
+    /// There are no credentials the service accepts; others may work.
+    Credentials(Failure),
+    /// The service cannot be reached, or is in trouble.
+    Transient(Failure),
 }
 
 /// The secret that opens a data channel. `Debug` does not show it, and there is no `Display`.
@@ -90,8 +113,11 @@ impl Aws {
             Err(error) => return Err(self.api_failure("ssm:StartSession", &error)),
         };
 
-        let session_id = output.session_id.ok_or_else(|| incomplete("SessionId"))?;
+        let session_id = output
+            .session_id
+            .ok_or_else(|| incomplete("ssm:StartSession", "SessionId"))?;
         let accepted = parse_answer(
+            "ssm:StartSession",
             output.token_value,
             output.stream_url,
             self.region(),
@@ -110,6 +136,58 @@ impl Aws {
                 self.abandon(&session_id).await;
                 Err(failure)
             }
+        }
+    }
+
+    /// Asks for a new token and stream URL of a session, whose data channel they replace.
+    ///
+    /// # Errors
+    ///
+    /// Whether, and what, it is worth to try again.
+    pub async fn resume_session(&self, session_id: &str) -> Result<Resumption, ResumeError> {
+        self.credentials().await.map_err(ResumeError::Credentials)?;
+        let request = self.client.resume_session().session_id(session_id);
+        let output = match request.send().await {
+            Ok(output) => output,
+            Err(error) => {
+                let code = error.code().unwrap_or_default();
+                if code.starts_with("DoesNotExist") {
+                    return Err(ResumeError::Gone);
+                }
+                let failure = self.api_failure("ssm:ResumeSession", &error);
+                return Err(match failure.exit {
+                    _ if error::is_denial(code) => ResumeError::Refused(failure),
+                    Exit::Credentials => ResumeError::Credentials(failure),
+                    _ => ResumeError::Transient(failure),
+                });
+            }
+        };
+        // What the service answers for a session that has timed out or was terminated.
+        let Some(token) = output.token_value.filter(|token| !token.is_empty()) else {
+            return Err(ResumeError::Gone);
+        };
+        let (token, stream_url) = parse_answer(
+            "ssm:ResumeSession",
+            Some(token),
+            output.stream_url,
+            self.region(),
+            self.user_endpoint.as_ref(),
+        )
+        .map_err(ResumeError::Refused)?;
+        Ok(Resumption { token, stream_url })
+    }
+
+    /// Tells whether the target's agent is connected, which it is not while the machine reboots.
+    ///
+    /// # Errors
+    ///
+    /// As [`start_session`](Self::start_session).
+    pub async fn is_connected(&self, target: &str) -> Result<bool, Failure> {
+        self.credentials().await?;
+        let request = self.client.get_connection_status().target(target);
+        match request.send().await {
+            Ok(output) => Ok(output.status == Some(ConnectionStatus::Connected)),
+            Err(error) => Err(self.api_failure("ssm:GetConnectionStatus", &error)),
         }
     }
 
@@ -148,21 +226,22 @@ impl Aws {
 const ABANDON_DEADLINE: Duration = Duration::from_secs(3);
 
 fn parse_answer(
+    action: &str,
     token: Option<String>,
     stream_url: Option<String>,
     region: &str,
     user_endpoint: Option<&url::Url>,
 ) -> Result<(Token, StreamUrl), Failure> {
     let token = token.filter(|token| !token.is_empty());
-    let token = token.ok_or_else(|| incomplete("TokenValue"))?;
-    let url = stream_url.ok_or_else(|| incomplete("StreamUrl"))?;
+    let token = token.ok_or_else(|| incomplete(action, "TokenValue"))?;
+    let url = stream_url.ok_or_else(|| incomplete(action, "StreamUrl"))?;
     Ok((Token(token), StreamUrl::parse(&url, region, user_endpoint)?))
 }
 
-fn incomplete(field: &str) -> Failure {
+fn incomplete(action: &str, field: &str) -> Failure {
     Failure::new(
         Exit::Failure,
-        format!("the answer to ssm:StartSession has no {field}"),
+        format!("the answer to {action} has no {field}"),
     )
 }
 
@@ -182,9 +261,9 @@ mod tests {
     #[test]
     fn incomplete_answers_name_the_field() {
         let url = "wss://ssmmessages.us-east-1.amazonaws.com/v1/data-channel/s".to_owned();
-        let no_token = parse_answer(Some(String::new()), Some(url), "us-east-1", None);
+        let no_token = parse_answer("a", Some(String::new()), Some(url), "us-east-1", None);
         assert!(no_token.unwrap_err().message.contains("TokenValue"));
-        let no_url = parse_answer(Some("t".into()), None, "us-east-1", None);
+        let no_url = parse_answer("a", Some("t".into()), None, "us-east-1", None);
         assert!(no_url.unwrap_err().message.contains("StreamUrl"));
     }
 }

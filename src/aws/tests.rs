@@ -242,6 +242,68 @@ async fn a_session_that_is_gone_counts_as_terminated() {
     assert_eq!(aws.terminate_session("u-1").await, Ok(()));
 }
 
+async fn resume(answer: Answer) -> Result<Resumption, ResumeError> {
+    let (aws, _) = api(answer).await;
+    aws.resume_session("u-1").await
+}
+
+#[tokio::test]
+async fn a_resumed_session_gets_another_token_and_url() {
+    let resumption = resume(|_| {
+        let url = "wss://ssmmessages.us-east-1.amazonaws.com/v1/data-channel/u-1?cell-number=B";
+        let body = json!({"SessionId": "u-1", "TokenValue": "T2", "StreamUrl": url});
+        (200, body.to_string())
+    });
+    let resumption = resumption.await.unwrap();
+    assert_eq!(resumption.token.expose(), "T2");
+    assert!(resumption.stream_url.expose().ends_with("=B"));
+}
+
+#[tokio::test]
+async fn a_session_that_is_over_is_told_from_one_that_cannot_be_resumed() {
+    let without_token = |_: &str| (200, json!({"SessionId": "u-1"}).to_string());
+    assert_eq!(resume(without_token).await.unwrap_err(), ResumeError::Gone);
+    let unknown = |_: &str| error("DoesNotExistException", "no such session");
+    assert_eq!(resume(unknown).await.unwrap_err(), ResumeError::Gone);
+    let denied = resume(|_| error("AccessDeniedException", "no")).await;
+    let Err(ResumeError::Refused(failure)) = denied else {
+        panic!("{denied:?}");
+    };
+    assert!(failure.message.contains("ssm:ResumeSession was denied"));
+    let elsewhere = resume(|_| {
+        let url = "wss://example.com/v1/data-channel/u-1";
+        let body = json!({"SessionId": "u-1", "TokenValue": "T2", "StreamUrl": url});
+        (200, body.to_string())
+    });
+    let elsewhere = elsewhere.await;
+    assert!(
+        matches!(&elsewhere, Err(ResumeError::Refused(failure)) if failure.message.contains("example.com")),
+        "{elsewhere:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_is_worth_another_attempt_is_told_by_whose_turn_it_is() {
+    let expired = resume(|_| error("ExpiredTokenException", "expired")).await;
+    assert!(
+        matches!(expired, Err(ResumeError::Credentials(_))),
+        "{expired:?}"
+    );
+    let trouble = resume(|_| error("SomethingNew", "trouble")).await;
+    assert!(
+        matches!(trouble, Err(ResumeError::Transient(_))),
+        "{trouble:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_target_that_reboots_is_not_connected() {
+    let (aws, _) = api(|_| (200, json!({"Status": "connected"}).to_string())).await;
+    assert_eq!(aws.is_connected("i-0abc").await, Ok(true));
+    let (aws, _) = api(|_| (200, json!({"Status": "notconnected"}).to_string())).await;
+    assert_eq!(aws.is_connected("i-0abc").await, Ok(false));
+}
+
 // In the next two, time is paused so that the SDK's retries and deadlines cost nothing.
 
 #[tokio::test(start_paused = true)]
