@@ -1,6 +1,7 @@
 //! The runtime and the commands of `ssmfwd`; the protocol itself is `ssmfwd-protocol`.
 
 pub mod aws;
+pub mod backoff;
 pub mod cli;
 pub mod command;
 pub mod driver;

@@ -1,42 +1,60 @@
-//! A session from StartSession to TerminateSession.
+//! A session from StartSession to TerminateSession, over as many connections as that takes.
 
+mod carrier;
 mod ending;
+mod offline;
+pub mod options;
+mod resume;
 
-use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ssmfwd_protocol::Channel;
-use ssmfwd_protocol::channel::{CloseReason, Established, Event};
-use ssmfwd_protocol::config::Config;
+use ssmfwd_protocol::channel::{CloseReason, Established};
 use ssmfwd_protocol::error::OpenError;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+pub use options::{Notice, Observer, Options};
+
 use crate::aws::{Aws, StartSession, StartedSession};
-use crate::driver::{Disconnect, drive};
+use crate::driver::Disconnect;
 use crate::endpoint::Shared;
 use crate::failure::{Exit, Failure};
 use crate::net::websocket;
 use crate::stream::Stream;
+use carrier::Carrier;
 
 /// How long the end of a session may take, flag and API call together. The flag's share is
-/// [`Config::close_timeout`].
+/// [`ssmfwd_protocol::config::Config::close_timeout`].
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A running session. [`Session::close`] ends it; [`Session::ended`] waits for others to.
+///
+/// A lost connection does not end it, unless [`Options::can_resume`] says so: streams stay open, what is
+/// written to them waits, and another connection is opened for as long as the service keeps the
+/// session.
 #[derive(Debug)]
 pub struct Session {
     id: String,
     established: Established,
     shared: Shared<Channel>,
     aws: Arc<Aws>,
-    driver: AbortOnDropHandle<Ended>,
+    is_connected: watch::Receiver<bool>,
+    carrier: AbortOnDropHandle<Ended>,
     /// How it ended, once it did so without having been asked to.
-    end: Option<String>,
+    end: Option<End>,
+}
+
+/// How a session ended without having been asked to.
+#[derive(Debug, Clone)]
+struct End {
+    message: String,
+    cause: Cause,
+    is_over: bool,
 }
 
 /// Why a session was not started.
@@ -51,14 +69,43 @@ pub enum StartError {
     Failed(Failure),
 }
 
+/// Why a session ended by itself, as far as it matters for starting another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The account's idle timeout or maximum duration.
+    TimedOut,
+    /// Somebody ended it, or the agent did: the service does not say who.
+    Ended,
+    /// Something between here and the agent went wrong.
+    Fault,
+    /// A session of this kind will never work with this program.
+    Unsupported,
+}
+
 /// How a session ended.
 #[derive(Debug)]
-pub enum Ended {
+pub(crate) enum Ended {
     /// The channel has a reason.
     Closed(CloseReason),
-    /// The connection that carried it was lost.
+    /// The connection that carried it was lost, and was not to be replaced.
     Disconnected(Disconnect),
-    /// The task that drove it was lost, which nothing but a bug or the end of the process does.
+    /// The service knew nothing of it any more when its connection was to be replaced.
+    Gone {
+        /// Why the connection was lost.
+        lost: String,
+    },
+    /// The service did not replace its connection.
+    Refused {
+        /// Why the connection was lost.
+        lost: String,
+        failure: Failure,
+    },
+    /// No connection could be opened for as long as a session can live.
+    Unreachable {
+        /// Why the connection was lost.
+        lost: String,
+    },
+    /// The task that carried it was lost, which nothing but a bug or the end of the process does.
     Aborted,
 }
 
@@ -74,34 +121,43 @@ impl Session {
     pub async fn start(
         aws: Arc<Aws>,
         request: StartSession,
-        config: Config,
+        options: Options,
         shutdown: &CancellationToken,
     ) -> Result<Self, StartError> {
         let started = begin(&aws, &request, shutdown).await?;
+        tracing::debug!(
+            session_id = started.session_id,
+            target = request.target,
+            "session started"
+        );
+        Self::open(aws, started, options, shutdown).await
+    }
+
+    /// Opens the data channel of a session that somebody has started, and waits until connections can
+    /// be opened.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::start`]; the session is terminated then.
+    pub async fn open(
+        aws: Arc<Aws>,
+        started: StartedSession,
+        options: Options,
+        shutdown: &CancellationToken,
+    ) -> Result<Self, StartError> {
         let id = started.session_id.clone();
-        tracing::debug!(session = id, target = request.target, "session started");
         let connected = tokio::select! {
-            connected = connect(Arc::clone(&aws), started, config) => {
+            connected = connect(Arc::clone(&aws), started, options) => {
                 connected.map_err(StartError::Failed)
             }
             () = shutdown.cancelled() => Err(StartError::Interrupted {
                 may_have_begun: false,
             }),
         };
-        match connected {
-            Ok((shared, established, driver)) => Ok(Self {
-                id,
-                established,
-                shared,
-                aws,
-                driver,
-                end: None,
-            }),
-            Err(error) => {
-                terminate(&aws, &id).await;
-                Err(error)
-            }
+        if connected.is_err() {
+            terminate(&aws, &id).await;
         }
+        connected
     }
 
     /// The session's id.
@@ -119,17 +175,32 @@ impl Session {
         Opener(self.shared.clone())
     }
 
+    /// Returns whether there is a connection at the moment; without one, what is written to streams
+    /// waits.
+    pub fn connection(&self) -> watch::Receiver<bool> {
+        self.is_connected.clone()
+    }
+
     /// Waits for the session to end without having been asked to.
     pub async fn ended(&mut self) -> Failure {
-        let ended = (&mut self.driver).await.unwrap_or(Ended::Aborted);
+        let ended = (&mut self.carrier).await.unwrap_or(Ended::Aborted);
         let failure = ending::explain(&ended, &self.id);
-        self.end = Some(failure.message.clone());
+        self.end = Some(End {
+            message: failure.message.clone(),
+            cause: ending::cause(&ended),
+            is_over: ending::is_over(&ended),
+        });
         failure
     }
 
     /// How the session ended by itself, if it did.
     pub fn end(&self) -> Option<&str> {
-        self.end.as_deref()
+        self.end.as_ref().map(|end| end.message.as_str())
+    }
+
+    /// Why the session ended by itself, if it did.
+    pub fn cause(&self) -> Option<Cause> {
+        self.end.as_ref().map(|end| end.cause)
     }
 
     /// Ends the session: the flag, then the API call. Takes at most three seconds.
@@ -141,13 +212,16 @@ impl Session {
         let closing = async {
             self.shared
                 .with(|channel| channel.terminate(Instant::now()));
-            if !self.driver.is_finished() {
-                let _: Result<Ended, _> = self.driver.await;
+            if !self.carrier.is_finished() {
+                let _: Result<Ended, _> = self.carrier.await;
             }
             self.shared.with(|channel| {
                 let (rtt, retransmitted) = (channel.rtt(), channel.retransmitted_count());
-                tracing::debug!(session = self.id, ?rtt, retransmitted, "channel closed");
+                tracing::debug!(session_id = self.id, ?rtt, retransmitted, "channel closed");
             });
+            if self.end.is_some_and(|end| end.is_over) {
+                return Ok(());
+            }
             self.aws.terminate_session(&self.id).await
         };
         match timeout(CLOSE_TIMEOUT, closing).await {
@@ -201,45 +275,42 @@ async fn begin(
 async fn connect(
     aws: Arc<Aws>,
     started: StartedSession,
-    config: Config,
-) -> Result<(Shared<Channel>, Established, AbortOnDropHandle<Ended>), Failure> {
+    mut options: Options,
+) -> Result<Session, Failure> {
     let socket = websocket::open(&aws, &started.stream_url).await?;
+    // Whoever signed the URL beforehand did not mean it to be replaced.
+    options.can_resume &= !started.stream_url.is_presigned();
     let now = Instant::now();
     let unix = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    let mut channel = Channel::new(config, fastrand::u64(..), now, unix);
+    let mut channel = Channel::new(options.config.clone(), fastrand::u64(..), now, unix);
     channel.handle_connected(now, started.token.expose());
     let shared = Shared::new(channel);
 
     let (established_tx, established_rx) = oneshot::channel();
-    let driven = shared.clone();
-    let driver = tokio::spawn(async move {
-        let mut established_tx = Some(established_tx);
-        let ended = drive(&driven, socket, |event| match event {
-            Event::Established(established) => {
-                if let Some(tx) = established_tx.take() {
-                    // Nobody waits any more if the start was interrupted.
-                    let _: Result<(), Established> = tx.send(established);
-                }
-                ControlFlow::Continue(())
-            }
-            Event::Closed(reason) => ControlFlow::Break(Ended::Closed(reason)),
-            unknown => {
-                tracing::debug!(?unknown, "event passed over");
-                ControlFlow::Continue(())
-            }
-        })
-        .await
-        .unwrap_or_else(Ended::Disconnected);
-        driven.end();
-        ended
-    });
-    let driver = AbortOnDropHandle::new(driver);
+    let (is_connected_tx, is_connected) = watch::channel(true);
+    let carrier = Carrier {
+        aws: Arc::clone(&aws),
+        session_id: started.session_id.clone(),
+        shared: shared.clone(),
+        options,
+        is_connected: is_connected_tx,
+        established: Some(established_tx),
+    };
+    let carrier = AbortOnDropHandle::new(tokio::spawn(carrier.run(socket)));
     match established_rx.await {
-        Ok(established) => Ok((shared, established, driver)),
+        Ok(established) => Ok(Session {
+            id: started.session_id,
+            established,
+            shared,
+            aws,
+            is_connected,
+            carrier,
+            end: None,
+        }),
         Err(_) => {
-            let ended = driver.await.unwrap_or(Ended::Aborted);
+            let ended = carrier.await.unwrap_or(Ended::Aborted);
             Err(ending::explain(&ended, &started.session_id))
         }
     }
@@ -253,3 +324,7 @@ async fn terminate(aws: &Aws, session_id: &str) {
         Err(_) => tracing::warn!(session_id, "the session was not terminated in time"),
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "lab")]
+mod tests;

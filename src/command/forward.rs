@@ -15,7 +15,7 @@ use crate::aws::{Aws, Options, StartSession};
 use crate::failure::{Exit, Failure};
 use crate::local::{self, Listener};
 use crate::output::{Event, Mapping, Printer};
-use crate::session::{Session, StartError};
+use crate::session::{self, Session, StartError};
 use crate::settings::{ForwardSettings, Settings};
 use crate::signals;
 
@@ -105,11 +105,16 @@ async fn start(
     for (index, forward) in settings.forwards.iter().enumerate() {
         let (aws, abandoned) = (Arc::clone(&aws), abandoned.clone());
         let request = request(settings, forward);
-        let config = Config {
-            payload_len: settings.payload_len,
-            ..Config::default()
+        let options = session::Options {
+            config: Config {
+                payload_len: settings.payload_len,
+                ..Config::default()
+            },
+            // Until a session that is gone is followed by another one, its loss must end the process.
+            can_resume: false,
+            ..session::Options::default()
         };
-        starting.spawn(async move { (index, start_port(aws, request, config, &abandoned).await) });
+        starting.spawn(async move { (index, start_port(aws, request, options, &abandoned).await) });
     }
     let mut sessions = Vec::with_capacity(settings.forwards.len());
     let mut first_error = None;
@@ -150,10 +155,10 @@ async fn start(
 async fn start_port(
     aws: Arc<Aws>,
     request: StartSession,
-    config: Config,
+    options: session::Options,
     abandoned: &CancellationToken,
 ) -> Result<Session, StartError> {
-    let session = Session::start(aws, request, config, abandoned).await?;
+    let session = Session::start(aws, request, options, abandoned).await?;
     if session.established().kind.is_port() {
         return Ok(session);
     }

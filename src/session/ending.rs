@@ -3,7 +3,7 @@
 use ssmfwd_protocol::channel::CloseReason;
 use ssmfwd_protocol::error::{ProtocolError, Unsupported};
 
-use super::Ended;
+use super::{Cause, Ended};
 use crate::failure::{Exit, Failure};
 
 /// Texts of agent and service, and what to do about them.
@@ -56,12 +56,68 @@ pub(super) fn explain(ended: &Ended, session_id: &str) -> Failure {
             format!("session {session_id} was lost: {disconnect}"),
         )
         .with_hint("check the network and start it again"),
+        Ended::Gone { lost } => Failure::new(
+            Exit::SessionEnded,
+            format!("session {session_id} was over when it was to be resumed: {lost}"),
+        )
+        .with_hint(
+            "it was idle for too long without a connection, or someone has terminated it; start it \
+             again",
+        ),
+        Ended::Refused { lost, failure } => Failure {
+            message: format!(
+                "session {session_id} was lost ({lost}) and not resumed: {}",
+                failure.message
+            ),
+            ..failure.clone()
+        },
+        Ended::Unreachable { lost } => Failure::new(
+            Exit::SessionEnded,
+            format!("session {session_id} was lost and could not be resumed in a day: {lost}"),
+        )
+        .with_hint("check the network and start it again"),
         Ended::Aborted => Failure::new(
             Exit::Failure,
             format!("session {session_id} was dropped by a fault in ssmfwd"),
         )
         .with_hint("please report this, with the output of -vv"),
     }
+}
+
+/// Tells why the session ended, for whoever may start another one.
+pub(super) fn cause(ended: &Ended) -> Cause {
+    match ended {
+        Ended::Closed(CloseReason::Peer { output }) if is_timeout(output) => Cause::TimedOut,
+        Ended::Closed(CloseReason::Peer { .. }) => Cause::Ended,
+        Ended::Closed(CloseReason::Unsupported(_)) => Cause::Unsupported,
+        Ended::Closed(_)
+        | Ended::Disconnected(_)
+        | Ended::Gone { .. }
+        | Ended::Refused { .. }
+        | Ended::Unreachable { .. }
+        | Ended::Aborted => Cause::Fault,
+    }
+}
+
+/// Tells whether the service itself has said that the session is over.
+pub(super) fn is_over(ended: &Ended) -> bool {
+    matches!(
+        ended,
+        Ended::Closed(CloseReason::Peer { .. }) | Ended::Gone { .. }
+    )
+}
+
+/// Tells whether the service's words are about a timeout of its own. Those on the maximum duration are
+/// not known; the one on idleness is "Your session timed out due to inactivity and has been terminated."
+fn is_timeout(output: &str) -> bool {
+    let output = output.to_ascii_lowercase();
+    [
+        "timed out due to inactivity",
+        "maximum duration",
+        "maximum session duration",
+    ]
+    .iter()
+    .any(|text| output.contains(text))
 }
 
 fn explain_close(reason: &CloseReason, session_id: &str) -> Failure {

@@ -1,0 +1,80 @@
+//! How long to wait before the next attempt.
+
+use std::time::Duration;
+
+/// Delays between attempts: each is random between nothing and a ceiling that doubles up to a cap.
+///
+/// "Full jitter", which spreads clients that failed together better than a delay with a random part
+/// (AWS Architecture Blog, "Exponential Backoff And Jitter").
+#[derive(Debug, Clone)]
+pub struct Backoff {
+    base: Duration,
+    cap: Duration,
+    attempt_count: u32,
+}
+
+impl Backoff {
+    /// Creates delays below `base` at first and below `cap` at last.
+    pub fn new(base: Duration, cap: Duration) -> Self {
+        Self {
+            base,
+            cap,
+            attempt_count: 0,
+        }
+    }
+
+    /// Returns how long to wait before the next attempt.
+    pub fn delay(&mut self) -> Duration {
+        let ceiling = self.ceiling();
+        self.attempt_count = self.attempt_count.saturating_add(1);
+        ceiling.mul_f64(fastrand::f64())
+    }
+
+    /// Starts again with the shortest delays: something has worked.
+    pub fn reset(&mut self) {
+        self.attempt_count = 0;
+    }
+
+    fn ceiling(&self) -> Duration {
+        let factor = 1_u32.checked_shl(self.attempt_count).unwrap_or(u32::MAX);
+        self.base.saturating_mul(factor).min(self.cap)
+    }
+}
+
+impl Default for Backoff {
+    /// 0.2 s to 30 s: soon enough for a network that is back at once, and rare enough for the account's
+    /// limits (6 ResumeSession and 3 StartSession a second).
+    fn default() -> Self {
+        Self::new(Duration::from_millis(200), Duration::from_secs(30))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ceiling_doubles_up_to_the_cap_and_stays_there() {
+        let mut backoff = Backoff::default();
+        let mut ceilings = Vec::new();
+        for _ in 0..100 {
+            ceilings.push(backoff.ceiling().as_millis());
+            assert!(backoff.delay() <= backoff.cap);
+        }
+        let expected = [
+            200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000,
+        ];
+        assert_eq!(ceilings[..10], expected);
+        assert_eq!(ceilings[99], 30_000);
+    }
+
+    #[test]
+    fn success_makes_it_quick_again() {
+        let mut backoff = Backoff::default();
+        for _ in 0..20 {
+            backoff.delay();
+        }
+        backoff.reset();
+        assert!(backoff.delay() <= Duration::from_millis(200));
+    }
+}

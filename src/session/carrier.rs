@@ -1,0 +1,265 @@
+//! The task that carries a session over one connection after the other.
+
+use std::convert::Infallible;
+use std::ops::ControlFlow;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ssmfwd_protocol::channel::{Established, Event};
+use ssmfwd_protocol::{Channel, Endpoint};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Ended;
+use super::offline::Offline;
+use super::options::{Notice, Observer, Options};
+use super::resume::{Impossible, Reconnection, Resumer};
+use crate::aws::{Aws, Resumption};
+use crate::backoff::Backoff;
+use crate::driver::{Disconnect, drive};
+use crate::endpoint::Shared;
+use crate::net::liveness::{Activity, Watched};
+use crate::net::websocket::Socket;
+
+/// How long a session is tried to be resumed: the longest a session may live (`maxSessionDuration` is
+/// 1,440 minutes at most, PROTOCOL section 1.7).
+const MAX_OUTAGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long a new connection must have lasted to count as one that works, if it brings no message: a
+/// token that is not accepted has it closed at once.
+const PROBATION: Duration = Duration::from_secs(2);
+
+/// How long no message must have gone either way for a moment to be quiet. What the agent has under way
+/// when its connection breaks costs 0.1 s a message.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// Time between attempts to replace a connection that still works.
+const RENEWAL_RETRY: Duration = Duration::from_secs(60);
+
+/// How long replacing a working connection may take without being worth mentioning.
+const UNNOTICED: Duration = Duration::from_secs(1);
+
+/// What carries one session.
+pub(super) struct Carrier {
+    pub(super) aws: Arc<Aws>,
+    pub(super) session_id: String,
+    pub(super) shared: Shared<Channel>,
+    pub(super) options: Options,
+    /// Whether there is a connection.
+    pub(super) is_connected: watch::Sender<bool>,
+    /// Whoever waits for the handshake; without it done, nothing is resumed.
+    pub(super) established: Option<oneshot::Sender<Established>>,
+}
+
+/// How one connection ceased to carry the session.
+enum Left {
+    Ended(Ended),
+    Lost(Disconnect),
+    /// It works, and is to be replaced.
+    Renewed(Resumption),
+}
+
+/// The time without a connection.
+struct Outage {
+    since: Instant,
+    is_planned: bool,
+    /// What was lost, for people.
+    reason: String,
+    is_reported: bool,
+}
+
+impl Carrier {
+    /// Carries the session to its end, over `socket` first. The channel has been told of that one.
+    pub(super) async fn run(mut self, socket: Socket) -> Ended {
+        let ended = self.carry(socket).await;
+        self.shared.end();
+        ended
+    }
+
+    async fn carry(&mut self, mut socket: Socket) -> Ended {
+        let mut backoff = Backoff::default();
+        let mut pending_outage = None;
+        loop {
+            let left = self.attend(socket, &mut pending_outage, &mut backoff).await;
+            let (reason, resumption) = match left {
+                Left::Ended(ended) => return ended,
+                Left::Lost(lost) if !self.can_resume() => return Ended::Disconnected(lost),
+                Left::Lost(lost) => (lost.to_string(), None),
+                Left::Renewed(resumption) => (
+                    "the service is about to close it".to_owned(),
+                    Some(resumption),
+                ),
+            };
+            self.is_connected.send_replace(false);
+            tracing::debug!(session_id = self.session_id, reason, "connection over");
+            let is_planned = resumption.is_some();
+            let outage = pending_outage.get_or_insert_with(|| Outage {
+                since: Instant::now(),
+                is_planned,
+                reason,
+                is_reported: false,
+            });
+            socket = match self.replace(outage, resumption, &mut backoff).await {
+                Ok(socket) => socket,
+                Err(ended) => return ended,
+            };
+        }
+    }
+
+    fn can_resume(&self) -> bool {
+        self.options.can_resume && self.established.is_none()
+    }
+
+    /// Drives the channel over one connection, until that is lost or to be replaced, or the session
+    /// ends.
+    async fn attend(
+        &mut self,
+        socket: Socket,
+        outage: &mut Option<Outage>,
+        backoff: &mut Backoff,
+    ) -> Left {
+        let connected = Instant::now();
+        let activity = Activity::default();
+        let watched = Watched::new(socket, self.options.liveness, activity.clone());
+        let established = &mut self.established;
+        let mut driving = pin!(drive(&self.shared, watched, |event| on_event(
+            event,
+            established
+        )));
+        let mut working = pin!(timeout(PROBATION, activity.first_received()));
+        let mut renewing = pin!(renew(
+            &self.aws,
+            &self.session_id,
+            &self.shared,
+            &activity,
+            &self.options
+        ));
+        let mut is_working = false;
+        loop {
+            tokio::select! {
+                // A connection that is lost already has not worked.
+                biased;
+                ended = &mut driving => return match ended {
+                    Ok(ended) => Left::Ended(ended),
+                    Err(disconnect) => Left::Lost(disconnect),
+                },
+                _ = &mut working, if !is_working => {
+                    is_working = true;
+                    backoff.reset();
+                    self.is_connected.send_replace(true);
+                    if let Some(outage) = outage.take() {
+                        let notice = Notice::Resumed {
+                            gap: connected - outage.since,
+                            is_planned: outage.is_planned,
+                        };
+                        self.options.observer.notify(&self.session_id, notice);
+                    }
+                }
+                resumption = &mut renewing => return Left::Renewed(resumption),
+            }
+        }
+    }
+
+    /// Opens another connection and tells the channel of it, whose deadlines go on meanwhile.
+    async fn replace(
+        &mut self,
+        outage: &mut Outage,
+        resumption: Option<Resumption>,
+        backoff: &mut Backoff,
+    ) -> Result<Socket, Ended> {
+        self.shared
+            .with(|channel| channel.handle_disconnected(Instant::now().into_std()));
+        let waiting = drive(&self.shared, Offline, |event| on_event(event, &mut None));
+        let observer = &self.options.observer;
+        let resumer = Resumer::new(&self.aws, &self.session_id, observer, backoff);
+        let resumed = tokio::select! {
+            // The end of the session, then the news of the loss, come before anything that follows.
+            biased;
+            ended = waiting => return Err(ended.unwrap_or_else(Ended::Disconnected)),
+            never = report(outage, observer, &self.session_id) => match never {},
+            resumed = timeout(MAX_OUTAGE, resumer.run(resumption)) => resumed,
+        };
+        let lost = outage.reason.clone();
+        let Reconnection { socket, token } = match resumed {
+            Ok(Ok(reconnection)) => reconnection,
+            Ok(Err(Impossible::Gone)) => return Err(Ended::Gone { lost }),
+            Ok(Err(Impossible::Refused(failure))) => return Err(Ended::Refused { lost, failure }),
+            Err(_) => return Err(Ended::Unreachable { lost }),
+        };
+        self.shared.with(|channel| {
+            channel.handle_connected(Instant::now().into_std(), token.expose());
+        });
+        Ok(socket)
+    }
+}
+
+fn on_event(
+    event: Event,
+    established_tx: &mut Option<oneshot::Sender<Established>>,
+) -> ControlFlow<Ended> {
+    match event {
+        Event::Established(established) => {
+            if let Some(tx) = established_tx.take() {
+                // Nobody waits any more if the start was interrupted.
+                let _: Result<(), Established> = tx.send(established);
+            }
+            ControlFlow::Continue(())
+        }
+        Event::Closed(reason) => ControlFlow::Break(Ended::Closed(reason)),
+        unknown => {
+            tracing::debug!(?unknown, "event passed over");
+            ControlFlow::Continue(())
+        }
+    }
+}
+
+/// Tells of an outage, once: at once, or when a planned one lasts.
+async fn report(outage: &mut Outage, observer: &Observer, session_id: &str) -> Infallible {
+    if !outage.is_reported {
+        if outage.is_planned {
+            sleep(UNNOTICED).await;
+        }
+        outage.is_reported = true;
+        let reason = outage.reason.clone();
+        observer.notify(session_id, Notice::Lost { reason });
+    }
+    std::future::pending().await
+}
+
+/// Waits until the connection should be replaced, and asks the service for what that takes. As long as
+/// it does not give it, the connection that works is kept.
+async fn renew(
+    aws: &Aws,
+    session_id: &str,
+    shared: &Shared<Channel>,
+    activity: &Activity,
+    options: &Options,
+) -> Resumption {
+    if !options.can_resume {
+        return std::future::pending().await;
+    }
+    // Sessions that were started together must not all be resumed at once.
+    let spread = options.renew_after.mul_f64(fastrand::f64() / 10.0);
+    sleep(options.renew_after + spread).await;
+    loop {
+        quiet_moment(shared, activity).await;
+        match aws.resume_session(session_id).await {
+            Ok(resumption) => return resumption,
+            Err(error) => tracing::debug!(session_id, ?error, "not replaced ahead of time"),
+        }
+        sleep(RENEWAL_RETRY).await;
+    }
+}
+
+/// Waits until nothing is under way, as far as this end can tell.
+async fn quiet_moment(shared: &Shared<Channel>, activity: &Activity) {
+    loop {
+        let message_count = activity.message_count();
+        sleep(QUIET).await;
+        if activity.message_count() == message_count && shared.lock().endpoint.in_flight_len() == 0
+        {
+            return;
+        }
+    }
+}

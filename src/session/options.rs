@@ -1,0 +1,94 @@
+//! How a session is carried, and who is told of it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ssmfwd_protocol::config::Config;
+
+use crate::failure::Failure;
+use crate::net::liveness::Liveness;
+
+/// How a session is carried.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Settings of the data channel.
+    pub config: Config,
+    /// When its connection counts as dead.
+    pub liveness: Liveness,
+    /// Whether a lost connection is replaced; if not, its loss ends the session.
+    pub can_resume: bool,
+    /// Age at which a connection is replaced before the service closes it, at a quiet moment.
+    ///
+    /// The gateway closes every connection after about 60 minutes (PROTOCOL section 2.5); ten minutes
+    /// are left to find a moment at which nothing is under way.
+    pub renew_after: Duration,
+    /// Who is told what becomes of the connection.
+    pub observer: Observer,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            config: Config::default(),
+            liveness: Liveness::default(),
+            can_resume: true,
+            renew_after: Duration::from_secs(50 * 60),
+            observer: Observer::default(),
+        }
+    }
+}
+
+/// What becomes of a session's connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// It is lost, and being replaced.
+    Lost {
+        /// Why, for people.
+        reason: String,
+    },
+    /// It cannot be replaced until there are credentials the service accepts.
+    Paused {
+        /// What is wrong with those there are, and what to do about it.
+        failure: Failure,
+    },
+    /// It has been replaced; nothing was lost.
+    Resumed {
+        /// How long there was none.
+        gap: Duration,
+        /// It was replaced in time, before the service would have closed it. [`Self::Lost`] comes first only
+        /// if that takes noticeably long.
+        is_planned: bool,
+    },
+}
+
+/// Is told what becomes of the connections of sessions. The default passes over it.
+#[derive(Clone)]
+pub struct Observer(Arc<OnNotice>);
+
+type OnNotice = dyn Fn(&str, Notice) + Send + Sync;
+
+impl Observer {
+    /// Makes an observer from what is to be called with a session's id and what has become of its
+    /// connection. It must not block.
+    pub fn new(on_notice: impl Fn(&str, Notice) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(on_notice))
+    }
+
+    pub(super) fn notify(&self, session_id: &str, notice: Notice) {
+        tracing::debug!(session_id, ?notice, "connection of the session");
+        (self.0)(session_id, notice);
+    }
+}
+
+impl Default for Observer {
+    fn default() -> Self {
+        Self::new(|_, _| {})
+    }
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observer(..)")
+    }
+}

@@ -1,0 +1,130 @@
+//! Attempts to open a new connection for a session that has lost its own.
+
+use std::time::Duration;
+
+use crate::aws::{Aws, ResumeError, Resumption, Token};
+use crate::backoff::Backoff;
+use crate::failure::Failure;
+use crate::net::clock::ClockWatch;
+use crate::net::websocket::{self, Socket};
+
+use super::options::{Notice, Observer};
+
+/// Time between two looks for credentials, at first and at last: who has just logged in does not want
+/// to wait.
+const CREDENTIALS_BASE: Duration = Duration::from_secs(1);
+const CREDENTIALS_CAP: Duration = Duration::from_secs(10);
+
+/// A connection for a session, on which its token has yet to be sent.
+pub(super) struct Reconnection {
+    pub(super) socket: Socket,
+    pub(super) token: Token,
+}
+
+/// Why a session can have no other connection.
+#[derive(Debug)]
+pub(super) enum Impossible {
+    /// It is over.
+    Gone,
+    /// The service does not resume it.
+    Refused(Failure),
+}
+
+/// Opens connections for one session.
+pub(super) struct Resumer<'a> {
+    aws: &'a Aws,
+    session_id: &'a str,
+    observer: &'a Observer,
+    backoff: &'a mut Backoff,
+    /// Between attempts that wait for credentials; the user has been told of those.
+    credentials_backoff: Option<Backoff>,
+}
+
+impl<'a> Resumer<'a> {
+    /// Creates a resumer; `backoff` remembers earlier attempts that came to nothing.
+    pub(super) fn new(
+        aws: &'a Aws,
+        session_id: &'a str,
+        observer: &'a Observer,
+        backoff: &'a mut Backoff,
+    ) -> Self {
+        Self {
+            aws,
+            session_id,
+            observer,
+            backoff,
+            credentials_backoff: None,
+        }
+    }
+
+    /// Tries until there is a connection, or there cannot be any.
+    ///
+    /// `resumption` is what the first attempt uses, if the service has been asked already.
+    pub(super) async fn run(
+        mut self,
+        mut resumption: Option<Resumption>,
+    ) -> Result<Reconnection, Impossible> {
+        loop {
+            let resumption = match resumption.take() {
+                Some(resumption) => resumption,
+                None => {
+                    self.pause().await;
+                    match self.ask().await? {
+                        Some(resumption) => resumption,
+                        None => continue,
+                    }
+                }
+            };
+            match websocket::open(self.aws, &resumption.stream_url).await {
+                Ok(socket) => {
+                    return Ok(Reconnection {
+                        socket,
+                        token: resumption.token,
+                    });
+                }
+                // Whatever it was, the next attempt has another token, URL and signature.
+                Err(failure) => self.on_failure(&failure),
+            }
+        }
+    }
+
+    /// Waits before an attempt, but not across a sleep: what was wrong may be long over.
+    async fn pause(&mut self) {
+        let backoff = self.credentials_backoff.as_mut();
+        let delay = backoff.unwrap_or(self.backoff).delay();
+        let mut clock = ClockWatch::new();
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = clock.jumped() => self.backoff.reset(),
+        }
+    }
+
+    /// Calls ResumeSession; `None` if that is to be tried again.
+    async fn ask(&mut self) -> Result<Option<Resumption>, Impossible> {
+        if self.credentials_backoff.is_some() {
+            self.aws.reload_credentials().await;
+        }
+        match self.aws.resume_session(self.session_id).await {
+            Ok(resumption) => return Ok(Some(resumption)),
+            Err(ResumeError::Gone) => return Err(Impossible::Gone),
+            Err(ResumeError::Refused(failure)) => return Err(Impossible::Refused(failure)),
+            Err(ResumeError::Credentials(failure)) => self.on_credentials(failure),
+            Err(ResumeError::Transient(failure)) => self.on_failure(&failure),
+        }
+        Ok(None)
+    }
+
+    /// Tells the user, once, what has to be done.
+    fn on_credentials(&mut self, failure: Failure) {
+        self.on_failure(&failure);
+        if self.credentials_backoff.is_none() {
+            self.credentials_backoff = Some(Backoff::new(CREDENTIALS_BASE, CREDENTIALS_CAP));
+            self.observer
+                .notify(self.session_id, Notice::Paused { failure });
+        }
+    }
+
+    fn on_failure(&self, failure: &Failure) {
+        tracing::debug!(session_id = self.session_id, %failure, "not resumed yet");
+    }
+}
