@@ -59,7 +59,11 @@ pub struct Config {
     pub settle_delay: Duration,
     /// How long the end of a session waits for the acknowledgement of the TerminateSession flag.
     pub close_timeout: Duration,
-    /// Interval of mux keep-alive frames towards agents that expect them (smux's default).
+    /// Whether mux keep-alive frames are sent to every agent. They are input of the client, and so keep the
+    /// service from ending an idle session.
+    pub keep_alive: bool,
+    /// Interval of mux keep-alive frames, which old agents expect whatever `keep_alive` says (smux's
+    /// default). Below the shortest idle timeout an account can set, a minute.
     pub keep_alive_interval: Duration,
     /// Undecodable messages in a row after which the session is given up.
     pub undecodable_limit: u32,
@@ -86,6 +90,7 @@ impl Default for Config {
             handshake_timeout: Duration::from_secs(20),
             settle_delay: Duration::from_millis(20),
             close_timeout: Duration::from_secs(1),
+            keep_alive: false,
             keep_alive_interval: Duration::from_secs(10),
             undecodable_limit: 16,
             stream_count: 16_384,

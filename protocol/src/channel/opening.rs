@@ -120,7 +120,8 @@ impl Channel {
                 let frame = Bytes::from_static(&KEEP_ALIVE_FRAME);
                 self.control.push_back((PayloadType::Output, frame));
                 let expects_keep_alive = |version: Version| version.agent_expects_keep_alive();
-                if agreed.agent_version.is_some_and(expects_keep_alive) {
+                let is_expected = agreed.agent_version.is_some_and(expects_keep_alive);
+                if self.config.keep_alive || is_expected {
                     self.timers
                         .set(Timer::KeepAlive, now, self.config.keep_alive_interval);
                 }
