@@ -47,7 +47,7 @@ _ssmfwd() {
 
     case "${cmd}" in
         ssmfwd)
-            opts="-v -q -h -V --document --parameter --reason --half-close --payload-size --profile --region --endpoint-url --json --verbose --quiet --ready-fd --lab --agent-version --pace --kms-key --chaos --help --version lab completions man help"
+            opts="-v -q -h -V --document --parameter --reason --half-close --payload-size --keep-alive --ping-interval --dead-after --lazy --no-reconnect --profile --region --endpoint-url --json --verbose --quiet --ready-fd --lab --agent-version --pace --kms-key --chaos --help --version lab completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -70,6 +70,14 @@ _ssmfwd() {
                     return 0
                     ;;
                 --payload-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ping-interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dead-after)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

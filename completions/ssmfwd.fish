@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_ssmfwd_global_optspecs
-    string join \n document= parameter= reason= half-close= payload-size= profile= region= endpoint-url= json v/verbose q/quiet ready-fd= lab agent-version= pace kms-key= chaos= h/help V/version
+    string join \n document= parameter= reason= half-close= payload-size= keep-alive ping-interval= dead-after= lazy no-reconnect profile= region= endpoint-url= json v/verbose q/quiet ready-fd= lab agent-version= pace kms-key= chaos= h/help V/version
 end
 
 function __fish_ssmfwd_needs_command
@@ -29,6 +29,8 @@ complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l parameter -d 'A parameter
 complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l reason -d 'Why the session is started, for the account\'s audit log; 1 to 256 characters' -r
 complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l half-close -d 'How long the end of a local sender\'s data is held back, in seconds' -r
 complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l payload-size -d 'The most payload one message upwards carries, in bytes: 256 to 32768' -r
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l ping-interval -d 'How long the service may be silent before it is asked for a sign of life, in seconds: 1 to 300' -r
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l dead-after -d 'How long the service may be silent before its connection counts as lost, in seconds: 2 to 600' -r
 complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l profile -d 'The profile of the shared configuration files' -r
 complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l region -d 'The AWS region' -r
 complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l endpoint-url -d 'The address of the Systems Manager API, such as a VPC endpoint\'s' -r
@@ -36,6 +38,9 @@ complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l ready-fd -d 'Write READY 
 complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l agent-version -d 'The version the agents claim and behave as' -r
 complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l kms-key -d 'Encrypt shells and commands with this KMS key: an id, an alias or an ARN' -r
 complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l chaos -d 'What goes wrong, such as delay=20ms,drop=5%,cut/60s' -r
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l keep-alive -d 'Keep sessions that are not used from ending with the account\'s idle timeout'
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l lazy -d 'Start no session before the first connection to its forward'
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l no-reconnect -d 'End, with exit code 6, when a session or its connection is lost'
 complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l json -d 'Print events as JSON on standard output, one object per line'
 complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -s v -l verbose -d 'Print more: -v every connection, -vv also debug logs, -vvv every message'
 complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -s q -l quiet -d 'Print errors only'

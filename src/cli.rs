@@ -142,6 +142,22 @@ pub struct ForwardArgs {
     #[command(flatten)]
     pub session: SessionArgs,
     #[command(flatten)]
+    pub connection: ConnectionArgs,
+
+    /// Start no session before the first connection to its forward.
+    ///
+    /// Nothing is checked before, and the first connection waits for a second or two.
+    #[arg(long, help_heading = "Connection options")]
+    pub lazy: bool,
+
+    /// End, with exit code 6, when a session or its connection is lost.
+    ///
+    /// Without this option, a lost connection is replaced while local connections wait, and a session that is gone is
+    /// followed by another one.
+    #[arg(long, help_heading = "Connection options")]
+    pub no_reconnect: bool,
+
+    #[command(flatten)]
     pub aws: AwsArgs,
     #[command(flatten)]
     pub output: OutputArgs,
@@ -189,6 +205,25 @@ pub struct SessionArgs {
     /// Larger messages are faster. 1024 is what every client sends; the service's own limit is not documented.
     #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = value_parser!(u16).range(256..=32_768))]
     pub payload_size: u16,
+}
+
+/// How the connection to the service is kept.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Connection options")]
+pub struct ConnectionArgs {
+    /// Keep sessions that are not used from ending with the account's idle timeout.
+    ///
+    /// Without this option, a session that has timed out is followed by another one with the next connection.
+    #[arg(long)]
+    pub keep_alive: bool,
+
+    /// How long the service may be silent before it is asked for a sign of life, in seconds: 1 to 300.
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = value_parser!(u16).range(1..=300))]
+    pub ping_interval: u16,
+
+    /// How long the service may be silent before its connection counts as lost, in seconds: 2 to 600.
+    #[arg(long, value_name = "SECONDS", default_value_t = 40, value_parser = value_parser!(u16).range(2..=600))]
+    pub dead_after: u16,
 }
 
 /// Which account and service are spoken to; whatever is not given comes from the environment and the shared

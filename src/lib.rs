@@ -19,3 +19,4 @@ pub mod settings;
 pub mod signals;
 pub mod spec;
 pub mod stream;
+pub mod tunnel;

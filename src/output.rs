@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use crate::cli::OutputArgs;
 use crate::failure::{Exit, Failure};
 
-pub use event::{Event, Mapping};
+pub use event::{Action, Event, Mapping};
 pub use writer::flush;
 
 use writer::Destination;

@@ -74,8 +74,10 @@ pub enum StartError {
 pub enum Cause {
     /// The account's idle timeout or maximum duration.
     TimedOut,
-    /// Somebody ended it, or the agent did: the service does not say who.
-    Ended,
+    /// Somebody terminated it, or the agent did: nobody says who.
+    Terminated,
+    /// The agent could not do what it was asked for, and said why.
+    Failed,
     /// Something between here and the agent went wrong.
     Fault,
     /// A session of this kind will never work with this program.

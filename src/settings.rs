@@ -7,8 +7,9 @@ use std::time::Duration;
 use crate::aws;
 #[cfg(feature = "lab")]
 use crate::cli::AgentArgs;
-use crate::cli::{AwsArgs, ForwardArgs};
+use crate::cli::{AwsArgs, ConnectionArgs, ForwardArgs};
 use crate::failure::{Exit, Failure};
+use crate::net::liveness::Liveness;
 use crate::readiness::Readiness;
 use crate::spec::{Forward, Local};
 
@@ -28,6 +29,14 @@ pub struct Settings {
     pub half_close: Duration,
     /// The most payload one message upwards carries, in bytes: 256 to 32768.
     pub payload_len: usize,
+    /// Whether idle sessions are kept from timing out.
+    pub keep_alive: bool,
+    /// When a connection to the service counts as dead.
+    pub liveness: Liveness,
+    /// Whether sessions wait for the first connection to be started.
+    pub is_lazy: bool,
+    /// Whether what is lost is replaced.
+    pub reconnects: bool,
     /// Account and service.
     pub aws: AwsArgs,
     /// The embedded lab to use instead of AWS.
@@ -92,6 +101,10 @@ impl Settings {
             reason: args.session.reason,
             half_close: Duration::from_secs(args.session.half_close.into()),
             payload_len: args.session.payload_size.into(),
+            keep_alive: args.connection.keep_alive,
+            liveness: liveness(args.connection)?,
+            is_lazy: args.lazy,
+            reconnects: !args.no_reconnect,
             aws: args.aws,
             #[cfg(feature = "lab")]
             lab: args.lab.lab.then_some(args.lab.agent),
@@ -102,6 +115,21 @@ impl Settings {
             }),
         })
     }
+}
+
+fn liveness(args: ConnectionArgs) -> Result<Liveness, Failure> {
+    if args.dead_after <= args.ping_interval {
+        let message = format!(
+            "--dead-after {} leaves no time for an answer to the ping of --ping-interval {}",
+            args.dead_after, args.ping_interval
+        );
+        return Err(Failure::new(Exit::Usage, message)
+            .with_hint("let --dead-after be more than twice --ping-interval"));
+    }
+    Ok(Liveness {
+        ping_interval: Duration::from_secs(args.ping_interval.into()),
+        dead_after: Duration::from_secs(args.dead_after.into()),
+    })
 }
 
 fn refuse_conflicts(forwards: &[Forward]) -> Result<(), Failure> {

@@ -2,11 +2,12 @@
 
 mod child;
 mod connections;
+mod narration;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use futures_util::future::{join_all, select_all};
+use futures_util::future::join_all;
 use ssmfwd_protocol::config::Config;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -18,11 +19,13 @@ use crate::output::{Event, Mapping, Printer};
 use crate::session::{self, Session, StartError};
 use crate::settings::{ForwardSettings, Settings};
 use crate::signals;
+use crate::tunnel::{Broken, Plan, Tunnel};
 
 use child::Child;
 use connections::{Connections, Forwarding};
+use narration::Narration;
 
-/// Runs the forwards until the user stops them, a session ends, or the command is done.
+/// Runs the forwards until the user stops them, none of them can work any more, or the command is done.
 ///
 /// # Errors
 ///
@@ -43,29 +46,7 @@ pub async fn run(settings: Settings, printer: Printer) -> Result<ExitCode, Failu
     #[cfg(not(feature = "lab"))]
     let options = settings.aws.clone().into();
 
-    let outcome = match start(&settings, &options, &printer, &shutdown).await {
-        Ok(mut sessions) => {
-            let outcome = serve(settings, listeners, &mut sessions, &printer, &shutdown).await;
-            close(sessions, &printer).await;
-            outcome
-        }
-        Err(StartError::Failed(failure)) => Err(failure),
-        Err(StartError::Interrupted { may_have_begun }) => {
-            if may_have_begun {
-                printer.warning(
-                    "StartSession was not answered in time: a session may have begun, and ends with \
-                     its idle timeout",
-                );
-            }
-            match settings.command {
-                None => Ok(ExitCode::SUCCESS),
-                Some(_) => Err(Failure::new(
-                    Exit::Failure,
-                    "interrupted before the command was started",
-                )),
-            }
-        }
-    };
+    let outcome = forward(settings, listeners, &options, &printer, &shutdown).await;
     #[cfg(feature = "lab")]
     if let Some(lab) = lab {
         lab.shutdown().await;
@@ -81,42 +62,102 @@ fn bind(settings: &Settings, printer: &Printer) -> Result<Vec<Listener>, Failure
     // Announced together: until the last one is bound, none is of use.
     for (forward, listener) in settings.forwards.iter().zip(&listeners) {
         let mapping = Mapping::new(&settings.target, &forward.spec, listener.address());
-        printer.event(&Event::Listening { mapping });
+        let lazy = settings.is_lazy;
+        printer.event(&Event::Listening { mapping, lazy });
     }
     Ok(listeners)
 }
 
-/// Starts one session for each forward, all at once. If one fails, the others are ended.
-async fn start(
-    settings: &Settings,
+/// Starts the sessions, unless they are to wait for connections, and serves the listeners.
+async fn forward(
+    settings: Settings,
+    listeners: Vec<Listener>,
     options: &Options,
     printer: &Printer,
     shutdown: &CancellationToken,
-) -> Result<Vec<Session>, StartError> {
-    let aws = tokio::select! {
-        aws = Aws::load(options) => Arc::new(aws.map_err(StartError::Failed)?),
-        () = shutdown.cancelled() => {
-            return Err(StartError::Interrupted { may_have_begun: false });
-        }
+) -> Result<ExitCode, Failure> {
+    let started = async {
+        let aws = tokio::select! {
+            aws = Aws::load(options) => Arc::new(aws.map_err(StartError::Failed)?),
+            () = shutdown.cancelled() => {
+                return Err(StartError::Interrupted { may_have_begun: false });
+            }
+        };
+        let plans: Vec<_> = settings
+            .forwards
+            .iter()
+            .map(|forward| plan(&settings, forward, printer))
+            .collect();
+        let sessions = match settings.is_lazy {
+            true => plans.iter().map(|_| None).collect(),
+            false => start(&aws, &plans, printer, shutdown).await?,
+        };
+        Ok((aws, plans, sessions))
     };
+    match started.await {
+        Ok((aws, plans, sessions)) => {
+            let tunnels = plans.into_iter().zip(sessions).collect();
+            serve(&aws, settings, listeners, tunnels, printer, shutdown).await
+        }
+        Err(StartError::Failed(failure)) => Err(failure),
+        Err(StartError::Interrupted { may_have_begun }) => {
+            if may_have_begun {
+                printer.warning(narration::MAY_HAVE_BEGUN);
+            }
+            match settings.command {
+                None => Ok(ExitCode::SUCCESS),
+                Some(_) => Err(Failure::new(
+                    Exit::Failure,
+                    "interrupted before the command was started",
+                )),
+            }
+        }
+    }
+}
+
+/// What the tunnel of a forward is told to do.
+fn plan(settings: &Settings, forward: &ForwardSettings, printer: &Printer) -> Plan {
+    let config = Config {
+        payload_len: settings.payload_len,
+        keep_alive: settings.keep_alive,
+        ..Config::default()
+    };
+    Plan {
+        request: StartSession {
+            target: settings.target.clone(),
+            document: forward.document.clone(),
+            parameters: forward.parameters.clone(),
+            reason: settings.reason.clone(),
+        },
+        options: session::Options {
+            config,
+            liveness: settings.liveness,
+            can_resume: settings.reconnects,
+            observer: narration::observer(*printer, forward.spec.to_string()),
+            ..session::Options::default()
+        },
+        restarts: settings.reconnects,
+    }
+}
+
+/// Starts one session for each plan, all at once. If one fails, the others are ended.
+async fn start(
+    aws: &Arc<Aws>,
+    plans: &[Plan],
+    printer: &Printer,
+    shutdown: &CancellationToken,
+) -> Result<Vec<Option<Session>>, StartError> {
     // Cancelled by the first failure too, so that no other start is waited for.
     let abandoned = shutdown.child_token();
     let mut starting = JoinSet::new();
-    for (index, forward) in settings.forwards.iter().enumerate() {
-        let (aws, abandoned) = (Arc::clone(&aws), abandoned.clone());
-        let request = request(settings, forward);
-        let options = session::Options {
-            config: Config {
-                payload_len: settings.payload_len,
-                ..Config::default()
-            },
-            // Until a session that is gone is followed by another one, its loss must end the process.
-            can_resume: false,
-            ..session::Options::default()
-        };
-        starting.spawn(async move { (index, start_port(aws, request, options, &abandoned).await) });
+    for (index, plan) in plans.iter().cloned().enumerate() {
+        let (aws, abandoned) = (Arc::clone(aws), abandoned.clone());
+        starting.spawn(async move {
+            let started = plan.start(aws, &abandoned).await;
+            (index, started)
+        });
     }
-    let mut sessions = Vec::with_capacity(settings.forwards.len());
+    let mut sessions = Vec::with_capacity(plans.len());
     let mut first_error = None;
     let mut may_have_begun = false;
     while let Some(started) = starting.join_next().await {
@@ -148,57 +189,33 @@ async fn start(
         });
     }
     sessions.sort_by_key(|(index, _)| *index);
-    Ok(sessions.into_iter().map(|(_, session)| session).collect())
+    Ok(sessions
+        .into_iter()
+        .map(|(_, session)| Some(session))
+        .collect())
 }
 
-/// Starts a session, and ends it again if its document is not one for connections.
-async fn start_port(
-    aws: Arc<Aws>,
-    request: StartSession,
-    options: session::Options,
-    abandoned: &CancellationToken,
-) -> Result<Session, StartError> {
-    let session = Session::start(aws, request, options, abandoned).await?;
-    if session.established().kind.is_port() {
-        return Ok(session);
-    }
-    if let Err(failure) = session.close().await {
-        tracing::warn!(%failure, "the session was not ended");
-    }
-    let message = "the document starts a shell or a command, not port forwarding";
-    let failure = Failure::new(Exit::Failure, message);
-    Err(StartError::Failed(
-        failure.with_hint("choose a document whose sessionType is Port"),
-    ))
-}
-
-/// Ends sessions, all at once.
+/// Ends sessions that are of no use without another one, all at once.
 async fn close(sessions: impl IntoIterator<Item = Session>, printer: &Printer) {
     let closing = sessions.into_iter().map(async |session: Session| {
         let session_id = session.id().to_owned();
-        let reason = session.end().unwrap_or("terminated").to_owned();
         match session.close().await {
-            Ok(()) => printer.event(&Event::Closed { session_id, reason }),
+            Ok(()) => printer.event(&Event::Closed {
+                session_id,
+                reason: "terminated".to_owned(),
+            }),
             Err(failure) => printer.warning(format!("session {session_id} may go on: {failure}")),
         }
     });
     join_all(closing).await;
 }
 
-fn request(settings: &Settings, forward: &ForwardSettings) -> StartSession {
-    StartSession {
-        target: settings.target.clone(),
-        document: forward.document.clone(),
-        parameters: forward.parameters.clone(),
-        reason: settings.reason.clone(),
-    }
-}
-
-/// Accepts connections until there is a reason to stop.
+/// Accepts connections until there is a reason to stop, and ends every session then.
 async fn serve(
+    aws: &Arc<Aws>,
     settings: Settings,
     listeners: Vec<Listener>,
-    sessions: &mut [Session],
+    plans: Vec<(Plan, Option<Session>)>,
     printer: &Printer,
     shutdown: &CancellationToken,
 ) -> Result<ExitCode, Failure> {
@@ -207,44 +224,57 @@ async fn serve(
         .map(|listener| listener.address().clone())
         .collect();
     let mut connections = Connections::new(*printer, settings.half_close);
-    for ((forward, listener), session) in
-        settings.forwards.iter().zip(listeners).zip(sessions.iter())
+    let stop = CancellationToken::new();
+    let mut tunnels = JoinSet::new();
+    for ((forward, listener), (plan, session)) in settings.forwards.iter().zip(listeners).zip(plans)
     {
-        printer.event(&Event::Connected {
-            mapping: Mapping::new(&settings.target, &forward.spec, listener.address()),
-            session_id: session.id().to_owned(),
-            agent_version: session
-                .established()
-                .agent_version
-                .map(|version| version.to_string())
-                .unwrap_or_default(),
-        });
-        let message = &session.established().customer_message;
-        if !message.is_empty() {
-            printer.event(&Event::Notice {
-                message: message.clone(),
-            });
+        let mapping = Mapping::new(&settings.target, &forward.spec, listener.address());
+        let narration = Narration::new(*printer, mapping);
+        if let Some(session) = &session {
+            narration.announce(session);
         }
+        let (tunnel, gate) = Tunnel::new(Arc::clone(aws), plan, narration, stop.clone());
         let forwarding = Forwarding {
             forward: forward.spec.clone(),
             target: settings.target.clone(),
-            opener: session.opener(),
-            is_multiplexed: session.established().kind.is_multiplexed(),
+            gate,
         };
         connections.accept_from(listener, forwarding);
+        tunnels.spawn(tunnel.run(session));
     }
+    let outcome = attend(
+        settings,
+        &addresses,
+        &mut tunnels,
+        connections,
+        printer,
+        shutdown,
+    )
+    .await;
+    stop.cancel();
+    while tunnels.join_next().await.is_some() {}
+    outcome
+}
+
+/// Runs the command, if there is one, until it or anything else ends the forwards.
+async fn attend(
+    settings: Settings,
+    addresses: &[local::Address],
+    tunnels: &mut JoinSet<Result<(), Broken>>,
+    mut connections: Connections,
+    printer: &Printer,
+    shutdown: &CancellationToken,
+) -> Result<ExitCode, Failure> {
     if let Err(failure) = settings.readiness.announce() {
         printer.warning(failure.message);
     }
     let mut child = match &settings.command {
-        Some(command) => Some(Child::spawn(command, &local::environment(&addresses))?),
+        Some(command) => Some(Child::spawn(command, &local::environment(addresses))?),
         None => None,
     };
 
     let outcome = tokio::select! {
-        (failure, ..) = select_all(sessions.iter_mut().map(|session| Box::pin(session.ended()))) => {
-            Err(failure)
-        }
+        failure = all_failed(tunnels, settings.reconnects, printer) => Err(failure),
         failure = connections.failed() => Err(failure),
         exit = child::exited(&mut child) => {
             // What the command has written must arrive before its forwards end.
@@ -261,4 +291,34 @@ async fn serve(
         let _: Result<ExitCode, Failure> = child.stop().await;
     }
     outcome
+}
+
+/// Waits until no forward can work any more; without reconnecting, or at the very start, until one
+/// cannot.
+async fn all_failed(
+    tunnels: &mut JoinSet<Result<(), Broken>>,
+    reconnects: bool,
+    printer: &Printer,
+) -> Failure {
+    loop {
+        let Broken {
+            failure,
+            is_at_start,
+        } = match tunnels.join_next().await {
+            Some(Ok(Ok(()))) => continue,
+            Some(Ok(Err(broken))) => broken,
+            Some(Err(error)) => Broken {
+                failure: Failure::new(
+                    Exit::Failure,
+                    format!("a tunnel was dropped by a fault in ssmfwd: {error}"),
+                ),
+                is_at_start: false,
+            },
+            None => return std::future::pending().await,
+        };
+        if tunnels.is_empty() || is_at_start || !reconnects {
+            return failure;
+        }
+        printer.failure(&failure);
+    }
 }

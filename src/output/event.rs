@@ -17,7 +17,7 @@ use crate::spec::Forward;
 /// As JSON, an object whose `event` is the variant's name in snake case and whose other members are the fields as
 /// named here. Both are part of the command-line contract: members may be added, and are neither renamed nor removed.
 /// `Display` is the sentence for people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Event {
@@ -25,6 +25,9 @@ pub enum Event {
     Listening {
         #[serde(flatten)]
         mapping: Mapping,
+        /// No session is started before the first connection.
+        #[serde(skip_serializing_if = "is_false")]
+        lazy: bool,
     },
     /// The session runs: the forward works.
     Connected {
@@ -60,6 +63,52 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// The forward does not work at the moment; what that takes is under way.
+    Reconnecting {
+        /// The forward, as in [`Mapping::forward`].
+        forward: String,
+        /// The session that is, or was, the forward's.
+        session_id: String,
+        /// What was lost and why.
+        reason: String,
+        /// What is done about it.
+        action: Action,
+    },
+    /// The forward does not work until something is done, or happens, elsewhere.
+    Waiting {
+        /// The forward, as in [`Mapping::forward`].
+        forward: String,
+        /// What is missing.
+        reason: String,
+        /// What to do about it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
+    },
+    /// The forward works again over another connection; connections were kept and nothing was lost.
+    Resumed {
+        /// The forward, as in [`Mapping::forward`].
+        forward: String,
+        /// Session Manager's name for the session.
+        session_id: String,
+        /// How long there was no connection, in seconds.
+        gap: f64,
+        /// The connection was replaced before the service would have closed it. There is no
+        /// [`Event::Reconnecting`] before, unless it takes more than a second.
+        planned: bool,
+    },
+    /// The forward works again with another session; connections of the last one were reset.
+    Restarted {
+        /// The forward, as in [`Mapping::forward`].
+        forward: String,
+        /// Session Manager's name for the new session.
+        session_id: String,
+        /// The session that it follows.
+        previous_session_id: String,
+        /// Why that one ended.
+        reason: String,
+        /// How long it took since it was wanted, in seconds.
+        gap: f64,
+    },
     /// A session ended.
     Closed {
         /// Session Manager's name for the session.
@@ -91,6 +140,22 @@ pub enum Event {
         /// The exit code the failure leads to.
         exit_code: u8,
     },
+}
+
+/// What is done about a forward that does not work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// The session is resumed; connections wait.
+    Resume,
+    /// Another session is started; connections were reset.
+    Restart,
+    /// Another session is started with the next connection; connections were reset.
+    RestartOnDemand,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// What is forwarded to where. Its members stand beside `event` in JSON.
@@ -151,10 +216,32 @@ impl Event {
                 outcome: Outcome::Refused,
                 ..
             } => Verbosity::Normal,
+            Self::Reconnecting { .. } | Self::Waiting { .. } | Self::Restarted { .. } => {
+                Verbosity::Normal
+            }
+            // Nobody has noticed.
+            Self::Resumed {
+                planned: true, gap, ..
+            } if *gap < 1.0 => Verbosity::Verbose,
+            Self::Resumed { .. } | Self::Listening { lazy: true, .. } => Verbosity::Normal,
             Self::Listening { .. }
             | Self::Closed { .. }
             | Self::ConnectionOpened { .. }
             | Self::ConnectionClosed { .. } => Verbosity::Verbose,
+        }
+    }
+}
+
+/// A time in seconds as people say it.
+struct Gap(f64);
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            gap if gap < 10.0 => write!(f, "{gap:.1} s"),
+            gap if gap < 120.0 => write!(f, "{gap:.0} s"),
+            gap if gap < 7200.0 => write!(f, "{:.0} min", gap / 60.0),
+            gap => write!(f, "{:.1} h", gap / 3600.0),
         }
     }
 }
@@ -172,7 +259,53 @@ impl From<&Failure> for Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Listening { mapping } => write!(f, "listening on {}", mapping.address),
+            Self::Listening { mapping, lazy } => {
+                write!(f, "listening on {}", mapping.address)?;
+                match lazy {
+                    true => f.write_str(", the first connection starts a session"),
+                    false => Ok(()),
+                }
+            }
+            Self::Reconnecting {
+                forward,
+                reason,
+                action,
+                ..
+            } => {
+                let consequence = match action {
+                    Action::Resume => "reconnecting, open connections wait",
+                    Action::Restart => "open connections were reset, starting a new session",
+                    Action::RestartOnDemand => {
+                        "open connections were reset, the next one starts a new session"
+                    }
+                };
+                write!(f, "{forward}: {}; {consequence}", one_line(reason))
+            }
+            Self::Waiting {
+                forward,
+                reason,
+                hint,
+            } => {
+                write!(f, "{forward}: waiting, {}", one_line(reason))?;
+                match hint {
+                    Some(hint) => write!(f, "; {}", one_line(hint)),
+                    None => Ok(()),
+                }
+            }
+            Self::Resumed { forward, gap, .. } => {
+                write!(
+                    f,
+                    "{forward}: connected again after {}, nothing was lost",
+                    Gap(*gap)
+                )
+            }
+            Self::Restarted { forward, gap, .. } => {
+                write!(
+                    f,
+                    "{forward}: works again with a new session after {}",
+                    Gap(*gap)
+                )
+            }
             Self::Connected { mapping, .. } => {
                 let Mapping {
                     target,
@@ -305,6 +438,7 @@ mod tests {
                 &"5432:./x".parse().unwrap(),
                 &Address::Unix("./x".into()),
             ),
+            lazy: false,
         };
         let opened = Event::ConnectionOpened {
             forward: "80".into(),
@@ -351,6 +485,44 @@ mod tests {
                     reason: "timed out".into(),
                 },
                 json!({"event": "closed", "session_id": "me-0123", "reason": "timed out"}),
+            ),
+            (
+                Event::Reconnecting {
+                    forward: "80".into(),
+                    session_id: "me-0123".into(),
+                    reason: "cut".into(),
+                    action: Action::RestartOnDemand,
+                },
+                json!({"event": "reconnecting", "forward": "80", "session_id": "me-0123", "reason": "cut",
+                       "action": "restart_on_demand"}),
+            ),
+            (
+                Event::Waiting {
+                    forward: "80".into(),
+                    reason: "expired".into(),
+                    hint: Some("log in".into()),
+                },
+                json!({"event": "waiting", "forward": "80", "reason": "expired", "hint": "log in"}),
+            ),
+            (
+                Event::Resumed {
+                    forward: "80".into(),
+                    session_id: "me-0123".into(),
+                    gap: 1.5,
+                    planned: false,
+                },
+                json!({"event": "resumed", "forward": "80", "session_id": "me-0123", "gap": 1.5, "planned": false}),
+            ),
+            (
+                Event::Restarted {
+                    forward: "80".into(),
+                    session_id: "me-4567".into(),
+                    previous_session_id: "me-0123".into(),
+                    reason: "terminated".into(),
+                    gap: 2.0,
+                },
+                json!({"event": "restarted", "forward": "80", "session_id": "me-4567",
+                       "previous_session_id": "me-0123", "reason": "terminated", "gap": 2.0}),
             ),
             (
                 Event::from(&Failure::new(Exit::Address, "busy").with_hint("another")),

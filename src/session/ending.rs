@@ -88,7 +88,10 @@ pub(super) fn explain(ended: &Ended, session_id: &str) -> Failure {
 pub(super) fn cause(ended: &Ended) -> Cause {
     match ended {
         Ended::Closed(CloseReason::Peer { output }) if is_timeout(output) => Cause::TimedOut,
-        Ended::Closed(CloseReason::Peer { .. }) => Cause::Ended,
+        Ended::Closed(CloseReason::Peer { output }) if output.trim().is_empty() => {
+            Cause::Terminated
+        }
+        Ended::Closed(CloseReason::Peer { .. }) => Cause::Failed,
         Ended::Closed(CloseReason::Unsupported(_)) => Cause::Unsupported,
         Ended::Closed(_)
         | Ended::Disconnected(_)

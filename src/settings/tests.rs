@@ -140,3 +140,15 @@ fn the_lab_is_shaped_by_its_options() {
     assert_eq!(agent.chaos.as_deref(), Some("drop=5%"));
     assert_eq!(agent.agent_version, "3.3.987.0");
 }
+
+#[test]
+fn a_connection_is_not_dead_before_it_was_asked() {
+    let liveness = settings("--ping-interval 5 --dead-after 11 i-0abc 80")
+        .unwrap()
+        .liveness;
+    assert_eq!(liveness.ping_interval, Duration::from_secs(5));
+    assert_eq!(liveness.dead_after, Duration::from_secs(11));
+    let failure = settings("--ping-interval 15 --dead-after 15 i-0abc 80").unwrap_err();
+    assert_eq!(failure.exit, Exit::Usage);
+    assert!(failure.hint.unwrap().contains("--dead-after"));
+}

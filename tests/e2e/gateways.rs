@@ -58,7 +58,8 @@ async fn conversation(local: u16) -> TcpStream {
 #[tokio::test]
 async fn a_session_terminated_from_outside_resets_its_connections() {
     let fixture = Fixture::new().await;
-    let (client, local) = fixture.forward(7).await;
+    let mut client = fixture.spawn(&["--no-reconnect", "7:0"]);
+    let local = client.connected().await;
     let mut sockets = [conversation(local).await, conversation(local).await];
     let config = aws_sdk_ssm::Config::builder()
         .behavior_version(aws_sdk_ssm::config::BehaviorVersion::latest())
@@ -92,7 +93,7 @@ async fn a_session_terminated_from_outside_resets_its_connections() {
 async fn an_idle_session_that_times_out_says_so() {
     let idle_timeout = Duration::from_millis(300);
     let fixture = Fixture::with(|config| config.idle_timeout = idle_timeout).await;
-    let exit = fixture.run(&[TARGET, "80:0"]).await;
+    let exit = fixture.run(&["--no-reconnect", TARGET, "80:0"]).await;
     exit.expect(6, &["timed out due to inactivity", "idleSessionTimeout"]);
     fixture.no_session_left().await;
 }
@@ -107,7 +108,7 @@ async fn client_of_a_lab_process(fixture: &Fixture) -> (Client, Client) {
     for (name, value) in started["environment"].as_object().unwrap() {
         command.env(name, value.as_str().unwrap());
     }
-    command.args(["--json", TARGET, "7:0"]);
+    command.args(["--json", "--no-reconnect", TARGET, "7:0"]);
     (lab, Client::spawn(command))
 }
 

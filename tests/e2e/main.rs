@@ -15,6 +15,8 @@ mod forwards;
 mod gateways;
 mod http;
 mod interface;
+mod restart;
+mod resume;
 mod secrets;
 mod support;
 mod transfers;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ssmfwd_protocol::error::OpenError;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -14,8 +13,8 @@ use crate::failure::{Exit, Failure};
 use crate::local::pump::{HalfClose, Outcome, Transferred, pump};
 use crate::local::{Listener, LocalStream};
 use crate::output::{Event, Printer};
-use crate::session::Opener;
 use crate::spec::Forward;
+use crate::tunnel::{Gate, Refusal};
 
 /// How long a local side may keep a connection open that the remote side has closed. Systems give
 /// their own orphaned connections about as long.
@@ -30,8 +29,7 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Forwarding {
     pub(super) forward: Forward,
     pub(super) target: String,
-    pub(super) opener: Opener,
-    pub(super) is_multiplexed: bool,
+    pub(super) gate: Gate,
 }
 
 /// The connections of all forwards. Dropping it stops accepting.
@@ -61,14 +59,7 @@ impl Connections {
 
     /// Starts to accept connections of a forward.
     pub(super) fn accept_from(&mut self, listener: Listener, forwarding: Forwarding) {
-        let hold = match forwarding.is_multiplexed {
-            true => self.hold,
-            false => self.hold.min(HOLD_WITHOUT_MULTIPLEXING),
-        };
-        let half_close = HalfClose {
-            hold,
-            linger: LINGER,
-        };
+        let hold = self.hold;
         let (printer, count) = (self.printer, Arc::clone(&self.count));
         let (carrying, finishing) = (self.carrying.clone(), self.finishing.clone());
         let forwarding = Arc::new(forwarding);
@@ -96,7 +87,7 @@ impl Connections {
                 });
                 let (forwarding, finishing) = (Arc::clone(&forwarding), finishing.clone());
                 carrying.spawn(async move {
-                    let ended = carry(&forwarding, local, half_close, &finishing).await;
+                    let ended = carry(&forwarding, local, hold, &finishing).await;
                     printer.event(&closed(&forwarding, connection, ended));
                 });
             }
@@ -142,18 +133,21 @@ impl Connections {
 async fn carry(
     forwarding: &Forwarding,
     local: LocalStream,
-    half_close: HalfClose,
+    hold: Duration,
     finishing: &CancellationToken,
-) -> Result<Transferred, OpenError> {
-    let stream = forwarding.opener.open().await?;
-    Ok(pump(local, stream, half_close, finishing).await)
+) -> Result<Transferred, Refusal> {
+    let passage = forwarding.gate.open().await?;
+    let half_close = HalfClose {
+        hold: match passage.is_multiplexed {
+            true => hold,
+            false => hold.min(HOLD_WITHOUT_MULTIPLEXING),
+        },
+        linger: LINGER,
+    };
+    Ok(pump(local, passage.stream, half_close, finishing).await)
 }
 
-fn closed(
-    forwarding: &Forwarding,
-    connection: u64,
-    ended: Result<Transferred, OpenError>,
-) -> Event {
+fn closed(forwarding: &Forwarding, connection: u64, ended: Result<Transferred, Refusal>) -> Event {
     let Forwarding {
         forward, target, ..
     } = forwarding;
