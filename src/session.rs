@@ -55,6 +55,8 @@ struct End {
     message: String,
     cause: Cause,
     is_over: bool,
+    /// What service or agent said.
+    output: Option<String>,
 }
 
 /// Why a session was not started.
@@ -191,6 +193,10 @@ impl Session {
             message: failure.message.clone(),
             cause: ending::cause(&ended),
             is_over: ending::is_over(&ended),
+            output: match ended {
+                Ended::Closed(CloseReason::Peer { output }) => Some(output),
+                _ => None,
+            },
         });
         failure
     }
@@ -198,6 +204,11 @@ impl Session {
     /// How the session ended by itself, if it did.
     pub fn end(&self) -> Option<&str> {
         self.end.as_ref().map(|end| end.message.as_str())
+    }
+
+    /// What service or agent said when they ended the session; empty if that was in good order.
+    pub fn output(&self) -> Option<&str> {
+        self.end.as_ref()?.output.as_deref()
     }
 
     /// Why the session ended by itself, if it did.
