@@ -5,3 +5,4 @@ pub mod forward;
 #[cfg(feature = "lab")]
 pub mod lab;
 pub mod man;
+mod service;

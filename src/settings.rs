@@ -38,10 +38,7 @@ pub struct Settings {
     /// Whether what is lost is replaced.
     pub reconnects: bool,
     /// Account and service.
-    pub aws: AwsArgs,
-    /// The embedded lab to use instead of AWS.
-    #[cfg(feature = "lab")]
-    pub lab: Option<AgentArgs>,
+    pub service: ServiceSettings,
     /// Who is told that every forward works.
     pub readiness: Readiness,
     /// What to run once every forward works.
@@ -59,6 +56,16 @@ pub struct ForwardSettings {
     pub document: String,
     /// The document's parameters, each a list.
     pub parameters: BTreeMap<String, Vec<String>>,
+}
+
+/// Who serves the sessions.
+#[derive(Debug, Clone)]
+pub struct ServiceSettings {
+    /// Account and service.
+    pub aws: AwsArgs,
+    /// The embedded lab to use instead of AWS.
+    #[cfg(feature = "lab")]
+    pub lab: Option<AgentArgs>,
 }
 
 impl From<AwsArgs> for aws::Options {
@@ -105,9 +112,11 @@ impl Settings {
             liveness: liveness(args.connection)?,
             is_lazy: args.lazy,
             reconnects: !args.no_reconnect,
-            aws: args.aws,
-            #[cfg(feature = "lab")]
-            lab: args.lab.lab.then_some(args.lab.agent),
+            service: ServiceSettings {
+                aws: args.aws,
+                #[cfg(feature = "lab")]
+                lab: args.lab.lab.then_some(args.lab.agent),
+            },
             readiness: Readiness::open(args.ready_fd)?,
             command: command.next().map(|program| Command {
                 program,

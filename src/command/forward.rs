@@ -7,12 +7,12 @@ mod narration;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use futures_util::future::join_all;
 use ssmfwd_protocol::config::Config;
+use ssmfwd_protocol::session::SessionKind;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::aws::{Aws, Options, StartSession};
+use crate::aws::{Aws, StartSession};
 use crate::failure::{Exit, Failure};
 use crate::local::{self, Listener};
 use crate::output::{Event, Mapping, Printer};
@@ -21,6 +21,7 @@ use crate::settings::{ForwardSettings, Settings};
 use crate::signals;
 use crate::tunnel::{Broken, Plan, Tunnel};
 
+use super::service::{Service, close, not_started};
 use child::Child;
 use connections::{Connections, Forwarding};
 use narration::Narration;
@@ -37,20 +38,13 @@ pub async fn run(settings: Settings, printer: Printer) -> Result<ExitCode, Failu
     let shutdown = signals::cancelled_by_signals()?;
     // Everything local comes first: a busy port must not cost a session.
     let listeners = bind(&settings, &printer)?;
-    #[cfg(feature = "lab")]
-    let lab = crate::command::lab::embedded(&settings).await?;
-    #[cfg(feature = "lab")]
-    let options = lab.as_ref().map(crate::command::lab::options);
-    #[cfg(feature = "lab")]
-    let options = options.unwrap_or_else(|| settings.aws.clone().into());
-    #[cfg(not(feature = "lab"))]
-    let options = settings.aws.clone().into();
-
-    let outcome = forward(settings, listeners, &options, &printer, &shutdown).await;
-    #[cfg(feature = "lab")]
-    if let Some(lab) = lab {
-        lab.shutdown().await;
-    }
+    let documents = settings
+        .forwards
+        .iter()
+        .map(|forward| (forward.document.clone(), PORT));
+    let service = Service::start(&settings.service, &settings.target, documents.collect()).await?;
+    let outcome = forward(settings, listeners, &service, &printer, &shutdown).await;
+    service.shutdown().await;
     outcome
 }
 
@@ -72,17 +66,12 @@ fn bind(settings: &Settings, printer: &Printer) -> Result<Vec<Listener>, Failure
 async fn forward(
     settings: Settings,
     listeners: Vec<Listener>,
-    options: &Options,
+    service: &Service,
     printer: &Printer,
     shutdown: &CancellationToken,
 ) -> Result<ExitCode, Failure> {
     let started = async {
-        let aws = tokio::select! {
-            aws = Aws::load(options) => Arc::new(aws.map_err(StartError::Failed)?),
-            () = shutdown.cancelled() => {
-                return Err(StartError::Interrupted { may_have_begun: false });
-            }
-        };
+        let aws = service.aws(shutdown).await?;
         let plans: Vec<_> = settings
             .forwards
             .iter()
@@ -99,21 +88,23 @@ async fn forward(
             let tunnels = plans.into_iter().zip(sessions).collect();
             serve(&aws, settings, listeners, tunnels, printer, shutdown).await
         }
-        Err(StartError::Failed(failure)) => Err(failure),
-        Err(StartError::Interrupted { may_have_begun }) => {
-            if may_have_begun {
-                printer.warning(narration::MAY_HAVE_BEGUN);
-            }
-            match settings.command {
+        Err(error) => {
+            let interrupted = match settings.command {
                 None => Ok(ExitCode::SUCCESS),
                 Some(_) => Err(Failure::new(
                     Exit::Failure,
                     "interrupted before the command was started",
                 )),
-            }
+            };
+            not_started(error, printer, interrupted)
         }
     }
 }
+
+/// What every forward's document starts.
+const PORT: SessionKind = SessionKind::Port {
+    is_multiplexed: true,
+};
 
 /// What the tunnel of a forward is told to do.
 fn plan(settings: &Settings, forward: &ForwardSettings, printer: &Printer) -> Plan {
@@ -193,21 +184,6 @@ async fn start(
         .into_iter()
         .map(|(_, session)| Some(session))
         .collect())
-}
-
-/// Ends sessions that are of no use without another one, all at once.
-async fn close(sessions: impl IntoIterator<Item = Session>, printer: &Printer) {
-    let closing = sessions.into_iter().map(async |session: Session| {
-        let session_id = session.id().to_owned();
-        match session.close().await {
-            Ok(()) => printer.event(&Event::Closed {
-                session_id,
-                reason: "terminated".to_owned(),
-            }),
-            Err(failure) => printer.warning(format!("session {session_id} may go on: {failure}")),
-        }
-    });
-    join_all(closing).await;
 }
 
 /// Accepts connections until there is a reason to stop, and ends every session then.

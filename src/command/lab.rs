@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use ssmfwd_protocol::session::SessionKind;
 use ssmfwd_protocol::version::Version;
 
 use crate::aws::Options;
@@ -9,7 +10,6 @@ use crate::cli::{AgentArgs, LabArgs};
 use crate::failure::{Exit, Failure};
 use crate::lab::{Config, Document, Lab, SessionType, Target};
 use crate::output::{Event, Format, Printer};
-use crate::settings::Settings;
 use crate::signals;
 
 /// Runs a lab until the user stops it.
@@ -58,20 +58,25 @@ pub(super) fn options(lab: &Lab) -> Options {
     }
 }
 
-/// Starts the lab of `--lab`, with the one target the main job names.
-pub(super) async fn embedded(settings: &Settings) -> Result<Option<Lab>, Failure> {
-    let Some(args) = &settings.lab else {
-        return Ok(None);
-    };
-    let documents = settings
-        .forwards
-        .iter()
-        .map(|forward| Document::new(&forward.document, SessionType::Port));
-    let lab = start(Config {
-        documents: documents.collect(),
-        ..config(std::slice::from_ref(&settings.target), args)?
+/// Starts the lab of `--lab`, with the one target the command names, and the documents it uses.
+pub(super) async fn embedded(
+    args: &AgentArgs,
+    target: &str,
+    documents: Vec<(String, SessionKind)>,
+) -> Result<Lab, Failure> {
+    let documents = documents.into_iter().map(|(name, kind)| {
+        let session_type = match kind {
+            SessionKind::Port { .. } => SessionType::Port,
+            SessionKind::Shell => SessionType::InteractiveCommands,
+            SessionKind::Command => SessionType::NonInteractiveCommands,
+        };
+        Document::new(name, session_type)
     });
-    lab.await.map(Some)
+    start(Config {
+        documents: documents.collect(),
+        ..config(&[target.to_owned()], args)?
+    })
+    .await
 }
 
 async fn start(config: Config) -> Result<Lab, Failure> {

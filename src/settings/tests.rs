@@ -128,14 +128,14 @@ fn defaults() {
     assert_eq!(settings.command, None);
     assert!(settings.warnings.is_empty());
     #[cfg(feature = "lab")]
-    assert!(settings.lab.is_none());
+    assert!(settings.service.lab.is_none());
 }
 
 #[cfg(feature = "lab")]
 #[test]
 fn the_lab_is_shaped_by_its_options() {
     let settings = settings("--lab --pace --chaos drop=5% i 80").unwrap();
-    let agent = settings.lab.unwrap();
+    let agent = settings.service.lab.unwrap();
     assert!(agent.pace);
     assert_eq!(agent.chaos.as_deref(), Some("drop=5%"));
     assert_eq!(agent.agent_version, "3.3.987.0");

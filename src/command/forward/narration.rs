@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::command::service::{MAY_HAVE_BEGUN, greet};
 use crate::failure::Failure;
 use crate::output::{Action, Event, Mapping, Printer};
 use crate::session::{Notice, Observer, Session};
@@ -27,11 +28,7 @@ impl Narration {
             session_id: session.id().to_owned(),
             agent_version: agent_version.unwrap_or_default(),
         });
-        if !established.customer_message.is_empty() {
-            self.printer.event(&Event::Notice {
-                message: established.customer_message.clone(),
-            });
-        }
+        greet(session, &self.printer);
     }
 }
 
@@ -82,10 +79,6 @@ impl Narrator for Narration {
         self.printer.warning(MAY_HAVE_BEGUN);
     }
 }
-
-/// What is said of a start that was interrupted before StartSession was answered.
-pub(super) const MAY_HAVE_BEGUN: &str = "StartSession was not answered in time: a session may have \
-                                         begun, and ends with its idle timeout";
 
 /// Says what becomes of the connections of a forward's sessions.
 pub(super) fn observer(printer: Printer, forward: String) -> Observer {

@@ -1,0 +1,128 @@
+//! What commands that start sessions have in common: who serves them, and how they begin and end.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use ssmfwd_protocol::session::SessionKind;
+use tokio_util::sync::CancellationToken;
+
+use crate::aws::{Aws, Options};
+use crate::failure::Failure;
+#[cfg(feature = "lab")]
+use crate::lab::Lab;
+use crate::output::{Event, Printer};
+use crate::session::{Session, StartError};
+use crate::settings::ServiceSettings;
+
+/// AWS as the user selected it, or a lab in its place. End it with [`Service::shutdown`].
+pub(super) struct Service {
+    options: Options,
+    #[cfg(feature = "lab")]
+    lab: Option<Lab>,
+}
+
+impl Service {
+    /// Starts the lab if one is wanted, in which `target` and the custom `documents` exist.
+    ///
+    /// # Errors
+    ///
+    /// When an option of the lab is wrong, or it cannot be started.
+    #[cfg(feature = "lab")]
+    pub(super) async fn start(
+        settings: &ServiceSettings,
+        target: &str,
+        documents: Vec<(String, SessionKind)>,
+    ) -> Result<Self, Failure> {
+        let lab = match &settings.lab {
+            Some(agent) => Some(super::lab::embedded(agent, target, documents).await?),
+            None => None,
+        };
+        let options = match &lab {
+            Some(lab) => super::lab::options(lab),
+            None => settings.aws.clone().into(),
+        };
+        Ok(Self { options, lab })
+    }
+
+    /// Without labs, there is nothing to start.
+    #[cfg(not(feature = "lab"))]
+    #[expect(clippy::unused_async, reason = "as with labs")]
+    pub(super) async fn start(
+        settings: &ServiceSettings,
+        _target: &str,
+        _documents: Vec<(String, SessionKind)>,
+    ) -> Result<Self, Failure> {
+        let options = settings.aws.clone().into();
+        Ok(Self { options })
+    }
+
+    /// Loads the configuration of AWS.
+    ///
+    /// # Errors
+    ///
+    /// As [`Aws::load`], or that `shutdown` was cancelled meanwhile.
+    pub(super) async fn aws(&self, shutdown: &CancellationToken) -> Result<Arc<Aws>, StartError> {
+        tokio::select! {
+            aws = Aws::load(&self.options) => Ok(Arc::new(aws.map_err(StartError::Failed)?)),
+            () = shutdown.cancelled() => Err(StartError::Interrupted { may_have_begun: false }),
+        }
+    }
+
+    /// Ends the lab, if there is one.
+    #[cfg(feature = "lab")]
+    pub(super) async fn shutdown(self) {
+        if let Some(lab) = self.lab {
+            lab.shutdown().await;
+        }
+    }
+
+    /// Without labs, there is nothing to end.
+    #[cfg(not(feature = "lab"))]
+    #[expect(clippy::unused_async, reason = "as with labs")]
+    pub(super) async fn shutdown(self) {}
+}
+
+/// What a command makes of a session that was not started: `interrupted` if the user did not want it any more.
+pub(super) fn not_started(
+    error: StartError,
+    printer: &Printer,
+    interrupted: Result<ExitCode, Failure>,
+) -> Result<ExitCode, Failure> {
+    match error {
+        StartError::Failed(failure) => Err(failure),
+        StartError::Interrupted { may_have_begun } => {
+            if may_have_begun {
+                printer.warning(MAY_HAVE_BEGUN);
+            }
+            interrupted
+        }
+    }
+}
+
+/// What is said of a start that was interrupted before StartSession was answered.
+pub(super) const MAY_HAVE_BEGUN: &str = "StartSession was not answered in time: a session may have \
+                                         begun, and ends with its idle timeout";
+
+/// Repeats what the account's administrator has to say to whoever starts a session.
+pub(super) fn greet(session: &Session, printer: &Printer) {
+    let message = &session.established().customer_message;
+    if !message.is_empty() {
+        printer.event(&Event::Notice {
+            message: message.clone(),
+        });
+    }
+}
+
+/// Ends sessions, all at once.
+pub(super) async fn close(sessions: impl IntoIterator<Item = Session>, printer: &Printer) {
+    let closing = sessions.into_iter().map(async |session: Session| {
+        let session_id = session.id().to_owned();
+        let reason = session.end().unwrap_or("terminated").to_owned();
+        match session.close().await {
+            Ok(()) => printer.event(&Event::Closed { session_id, reason }),
+            Err(failure) => printer.warning(format!("session {session_id} may go on: {failure}")),
+        }
+    });
+    join_all(closing).await;
+}
