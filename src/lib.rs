@@ -19,4 +19,5 @@ pub mod settings;
 pub mod signals;
 pub mod spec;
 pub mod stream;
+pub mod terminal;
 pub mod tunnel;

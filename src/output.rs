@@ -11,7 +11,9 @@ use crate::cli::OutputArgs;
 use crate::failure::{Exit, Failure};
 
 pub use event::{Action, Event, Mapping};
+pub use event::{Event, Mapping};
 pub use writer::flush;
+pub use writer::{flush, set_terminal_raw};
 
 use writer::Destination;
 

@@ -1,0 +1,104 @@
+//! The user's terminal while it belongs to the far side.
+
+pub mod escape;
+pub mod modes;
+
+use std::io::{self, IsTerminal};
+use std::sync::Once;
+
+use crossterm::terminal;
+
+use crate::failure::{Exit, Failure};
+use crate::output;
+
+/// Raw mode: every key goes to the program as it is. Dropping it makes the terminal as it was before, whatever the
+/// reason, and so does a panic before it says anything.
+#[derive(Debug)]
+pub struct RawMode(());
+
+impl RawMode {
+    /// Makes the terminal raw; `None` if standard input is none.
+    ///
+    /// # Errors
+    ///
+    /// When the terminal refuses.
+    pub fn enter() -> Result<Option<Self>, Failure> {
+        if !io::stdin().is_terminal() {
+            return Ok(None);
+        }
+        restore_on_panic();
+        terminal::enable_raw_mode().map_err(|error| {
+            let message = format!("the terminal cannot be made raw: {error}");
+            Failure::new(Exit::Failure, message)
+        })?;
+        output::set_terminal_raw(io::stderr().is_terminal());
+        Ok(Some(Self(())))
+    }
+
+    /// Makes the terminal as it was, stops the program as Ctrl-Z does, and makes the terminal raw again once the
+    /// program goes on.
+    #[cfg(unix)]
+    pub fn suspend(&self) {
+        use rustix::process::{Signal, getpid, kill_process};
+
+        restore();
+        // Not SIGTSTP, which is handled by coming here.
+        if let Err(error) = kill_process(getpid(), Signal::STOP) {
+            tracing::warn!(%error, "cannot stop");
+        }
+        self.renew();
+    }
+
+    /// There are no stopped programs.
+    #[cfg(not(unix))]
+    pub fn suspend(&self) {}
+
+    /// Makes the terminal raw after whoever had it meanwhile.
+    pub fn renew(&self) {
+        restore();
+        match terminal::enable_raw_mode() {
+            Ok(()) => output::set_terminal_raw(io::stderr().is_terminal()),
+            Err(error) => tracing::warn!(%error, "the terminal cannot be made raw again"),
+        }
+    }
+}
+
+impl Drop for RawMode {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+/// Columns and rows of the terminal the output goes to, or else the input comes from; `None` if neither is one.
+pub fn size() -> Option<(u16, u16)> {
+    if !io::stdout().is_terminal() && !io::stdin().is_terminal() {
+        return None;
+    }
+    let size = terminal::size().unwrap_or_default();
+    // A serial line, and a pseudo-terminal nobody has drawn yet, do not know.
+    Some(match size {
+        (0, _) | (_, 0) => (80, 24),
+        size => size,
+    })
+}
+
+/// Makes the terminal as it was before it was made raw, if it was.
+fn restore() {
+    // A terminal that has gone away needs no restoring.
+    if let Err(error) = terminal::disable_raw_mode() {
+        tracing::debug!(%error, "the terminal was not restored");
+    }
+    output::set_terminal_raw(false);
+}
+
+/// A panic message must be readable, and nobody may unwind to the guard.
+fn restore_on_panic() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        let report = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            restore();
+            report(panic);
+        }));
+    });
+}

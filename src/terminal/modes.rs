@@ -1,0 +1,214 @@
+//! What the far side has made of the terminal, so that it can be undone when the far side no longer can.
+
+use std::fmt::Write;
+
+/// Private modes (DECSET) that spoil a terminal for its next user, and whether they are on by default.
+///
+/// Source: xterm's ctlseqs, "DEC Private Mode Set".
+const MODES: [(u16, bool); 17] = [
+    // The arrow keys send other sequences.
+    (1, false),
+    // Lines wrap.
+    (7, true),
+    // The cursor is visible.
+    (25, true),
+    // Mouse and focus are reported, and how.
+    (9, false),
+    (1000, false),
+    (1001, false),
+    (1002, false),
+    (1003, false),
+    (1004, false),
+    (1005, false),
+    (1006, false),
+    (1015, false),
+    (1016, false),
+    // Pasted text is put in brackets.
+    (2004, false),
+    // The alternate screen.
+    (47, false),
+    (1047, false),
+    (1049, false),
+];
+
+/// The longest control sequence that is looked at; longer ones set none of the modes above.
+const MAX_SEQUENCE_LEN: usize = 64;
+
+/// Follows output to a terminal and remembers the modes it sets.
+#[derive(Debug, Default)]
+pub struct Modes {
+    state: State,
+    /// What has come of a control sequence.
+    sequence: Vec<u8>,
+    /// For each of [`MODES`], whether it is not as by default.
+    is_changed: [bool; MODES.len()],
+    is_keypad_changed: bool,
+    /// Ctrl and other keys send sequences of their own (xterm's modifyOtherKeys).
+    are_keys_changed: bool,
+    /// How often the kitty keyboard protocol was switched on.
+    kitty_depth: u8,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Text,
+    Escape,
+    Sequence,
+}
+
+impl Modes {
+    /// Looks at output that goes to the terminal.
+    pub fn follow(&mut self, output: &[u8]) {
+        let mut rest = output;
+        while !rest.is_empty() {
+            // Most output is text: skipped at the speed of a search.
+            if self.state == State::Text {
+                let Some(at) = rest.iter().position(|byte| *byte == ESC) else {
+                    return;
+                };
+                rest = &rest[at + 1..];
+                self.state = State::Escape;
+                continue;
+            }
+            self.on_byte(rest[0]);
+            rest = &rest[1..];
+        }
+    }
+
+    fn on_byte(&mut self, byte: u8) {
+        self.state = match (self.state, byte) {
+            (_, ESC) => State::Escape,
+            (State::Escape, b'[') => {
+                self.sequence.clear();
+                State::Sequence
+            }
+            (State::Escape, b'=' | b'>') => {
+                self.is_keypad_changed = byte == b'=';
+                State::Text
+            }
+            (State::Sequence, 0x20..=0x3f) if self.sequence.len() < MAX_SEQUENCE_LEN => {
+                self.sequence.push(byte);
+                State::Sequence
+            }
+            (State::Sequence, 0x40..=0x7e) => {
+                self.on_sequence(byte);
+                State::Text
+            }
+            (State::Text | State::Escape | State::Sequence, _) => State::Text,
+        };
+    }
+
+    fn on_sequence(&mut self, last: u8) {
+        let text = String::from_utf8_lossy(&self.sequence);
+        let Some((kind, parameters)) = text.split_at_checked(1) else {
+            return;
+        };
+        let parameters = parameters.split(';').map(|number| number.parse().ok());
+        let parameters: Vec<Option<u16>> = parameters.collect();
+        match (kind, last) {
+            ("?", b'h' | b'l') => {
+                for mode in parameters.into_iter().flatten() {
+                    if let Some(index) = MODES.iter().position(|(known, _)| *known == mode) {
+                        self.is_changed[index] = (last == b'h') != MODES[index].1;
+                    }
+                }
+            }
+            (">", b'm') if parameters.first() == Some(&Some(4)) => {
+                self.are_keys_changed = matches!(parameters.get(1), Some(Some(1..)));
+            }
+            (">", b'u') => self.kitty_depth = self.kitty_depth.saturating_add(1),
+            ("<", b'u') => {
+                let count = parameters.first().copied().flatten().unwrap_or(1);
+                let count = u8::try_from(count).unwrap_or(u8::MAX);
+                self.kitty_depth = self.kitty_depth.saturating_sub(count);
+            }
+            _ => {}
+        }
+    }
+
+    /// Returns what makes the terminal as it was, and forgets everything.
+    pub fn undo(&mut self) -> String {
+        let mut undo = String::new();
+        for ((mode, default), _) in MODES
+            .iter()
+            .zip(self.is_changed)
+            .filter(|(_, is_changed)| *is_changed)
+        {
+            let last = if *default { 'h' } else { 'l' };
+            // Writing to a string cannot fail.
+            let _: std::fmt::Result = write!(undo, "\x1b[?{mode}{last}");
+        }
+        if self.is_keypad_changed {
+            undo.push_str("\x1b>");
+        }
+        if self.are_keys_changed {
+            undo.push_str("\x1b[>4m");
+        }
+        for _ in 0..self.kitty_depth {
+            undo.push_str("\x1b[<u");
+        }
+        if !undo.is_empty() {
+            // Whatever drew on the screen may have left its colour behind.
+            undo.push_str("\x1b[0m");
+        }
+        *self = Self::default();
+        undo
+    }
+}
+
+const ESC: u8 = 0x1b;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn undone(output: &str) -> String {
+        let mut modes = Modes::default();
+        modes.follow(output.as_bytes());
+        modes.undo()
+    }
+
+    #[test]
+    fn a_terminal_nothing_was_done_to_is_left_alone() {
+        for output in [
+            "",
+            "plain ä text\r\n",
+            "\x1b[1;31mred\x1b[0m\x1b[2J\x1b[H",
+            "\x1b]0;title\x07",
+            // An editor that came and went.
+            "\x1b[?1049h\x1b[?25l\x1b[?1h\x1b=text\x1b[?1l\x1b>\x1b[?25h\x1b[?1049l",
+            "\x1b[?2004hls\r\x1b[?2004l",
+            "\x1b[?12h\x1b[?9999h",
+            "\x1b[>4;2m\x1b[>4;m\x1b[>1u\x1b[<u",
+        ] {
+            assert_eq!(undone(output), "", "{output:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_behind_is_undone() {
+        let editor = "\x1b[?1049h\x1b[22;0;0t\x1b[>4;2m\x1b[?1h\x1b=\x1b[?2004h\x1b[?25l";
+        assert_eq!(
+            undone(editor),
+            "\x1b[?1l\x1b[?25h\x1b[?2004l\x1b[?1049l\x1b>\x1b[>4m\x1b[0m"
+        );
+        assert_eq!(
+            undone("\x1b[?1002;1006h\x1b[>1u"),
+            "\x1b[?1002l\x1b[?1006l\x1b[<u\x1b[0m"
+        );
+        assert_eq!(undone("\x1b[?7l"), "\x1b[?7h\x1b[0m");
+    }
+
+    #[test]
+    fn sequences_may_be_cut_and_broken() {
+        let mut modes = Modes::default();
+        for byte in b"\x1b[?10\x1b[?1049h" {
+            modes.follow(&[*byte]);
+        }
+        assert_eq!(modes.undo(), "\x1b[?1049l\x1b[0m");
+        assert_eq!(modes.undo(), "");
+        let endless = format!("\x1b[?{}h", "1049;".repeat(100));
+        assert_eq!(undone(&endless), "");
+    }
+}
