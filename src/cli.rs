@@ -10,9 +10,11 @@ use url::Url;
 use crate::failure::{Exit, Failure};
 use crate::spec::Forward;
 
+pub use console::{DocumentArgs, ExecArgs, ShellArgs};
 #[cfg(feature = "lab")]
 pub use lab::{AgentArgs, EmbeddedLabArgs, LabArgs};
 
+mod console;
 #[cfg(feature = "lab")]
 mod lab;
 mod text;
@@ -33,7 +35,6 @@ mod text;
     after_help = text::EXAMPLES,
     after_long_help = text::EXAMPLES_AND_EXIT_CODES,
 )]
-#[cfg_attr(feature = "lab", command(group = lab::agent_options_need_the_lab()))]
 pub struct Cli {
     #[command(flatten)]
     forward: Option<ForwardArgs>,
@@ -59,6 +60,23 @@ pub enum Job {
     /// The main job, which has no name on the command line.
     #[command(skip)]
     Forward(Box<ForwardArgs>),
+
+    /// Open a shell on a target.
+    ///
+    /// The terminal belongs to the far side until its shell ends. What is typed and pasted arrives byte for byte; a
+    /// line that begins with ~ may be an escape: ~. ends the session, ~? lists the others.
+    ///
+    /// When standard input is not a terminal, it is typed, and its end is typed as Ctrl-D until the shell ends.
+    Shell(Box<ShellArgs>),
+
+    /// Run a command on a target, with its output and its exit code.
+    ///
+    /// The command's standard output and error become those of ssmfwd, byte for byte, and its exit code becomes
+    /// ssmfwd's. It has no standard input: that of ssmfwd is not read. The remote side starts the program itself, with
+    /// exactly the words given; for pipes and variables there, run a shell: ssmfwd exec i-0abc -- sh -c 'ls | wc -l'
+    ///
+    /// Ctrl-C is passed on as SIGINT; the second one ends the session.
+    Exec(Box<ExecArgs>),
 
     /// Run a Session Manager of your own on loopback; no AWS account is needed.
     ///
@@ -90,6 +108,8 @@ impl Job {
     pub fn output(&self) -> OutputArgs {
         match self {
             Self::Forward(args) => args.output,
+            Self::Shell(args) => args.output.into(),
+            Self::Exec(args) => args.output.into(),
             #[cfg(feature = "lab")]
             Self::Lab(args) => args.output,
             Self::Completions { .. } | Self::Man { .. } => OutputArgs::default(),
@@ -100,6 +120,8 @@ impl Job {
 /// The subcommands, each of which has a man page of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Page {
+    Shell,
+    Exec,
     #[cfg(feature = "lab")]
     Lab,
     Completions,
@@ -110,6 +132,8 @@ impl Page {
     /// The subcommand's name.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Shell => "shell",
+            Self::Exec => "exec",
             #[cfg(feature = "lab")]
             Self::Lab => "lab",
             Self::Completions => "completions",
@@ -188,9 +212,8 @@ pub struct SessionArgs {
     #[arg(long = "parameter", value_name = "KEY=VALUE", requires = "document", value_parser = parse_parameter)]
     pub parameters: Vec<(String, String)>,
 
-    /// Why the session is started, for the account's audit log; 1 to 256 characters.
-    #[arg(long, value_name = "TEXT", value_parser = parse_reason)]
-    pub reason: Option<String>,
+    #[command(flatten)]
+    pub start: StartArgs,
 
     /// How long the end of a local sender's data is held back, in seconds.
     ///
@@ -199,6 +222,15 @@ pub struct SessionArgs {
     /// the remote side learns of the end at once.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = value_parser!(u32).range(..=86_400))]
     pub half_close: u32,
+}
+
+/// How every session is started.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Session options")]
+pub struct StartArgs {
+    /// Why the session is started, for the account's audit log; 1 to 256 characters.
+    #[arg(long, value_name = "TEXT", value_parser = parse_reason)]
+    pub reason: Option<String>,
 
     /// The most payload one message upwards carries, in bytes: 256 to 32768.
     ///
@@ -261,6 +293,29 @@ pub struct OutputArgs {
     /// Print errors only.
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+/// What is printed beside the data of standard output, on standard error.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Output options")]
+pub struct DiagnosticArgs {
+    /// Print more: -v how the session ends, -vv also debug logs, -vvv every message.
+    #[arg(long, short, action = ArgAction::Count, conflicts_with = "quiet")]
+    pub verbose: u8,
+
+    /// Print errors only.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+impl From<DiagnosticArgs> for OutputArgs {
+    fn from(args: DiagnosticArgs) -> Self {
+        Self {
+            json: false,
+            verbose: args.verbose,
+            quiet: args.quiet,
+        }
+    }
 }
 
 fn parse_parameter(text: &str) -> Result<(String, String), &'static str> {

@@ -1,8 +1,10 @@
 //! The commands, one verb each.
 
 pub mod completions;
+pub mod exec;
 pub mod forward;
 #[cfg(feature = "lab")]
 pub mod lab;
 pub mod man;
 mod service;
+pub mod shell;

@@ -8,7 +8,7 @@ use ssmfwd::command;
 use ssmfwd::failure::{Exit, Failure};
 use ssmfwd::open_files;
 use ssmfwd::output::{self, Printer};
-use ssmfwd::settings::Settings;
+use ssmfwd::settings::{ConsoleSettings, ExecSettings, Settings};
 use tokio::runtime::Builder;
 
 fn main() -> ExitCode {
@@ -37,6 +37,14 @@ fn run(job: Job, printer: &Printer) -> Result<ExitCode, Failure> {
         Job::Forward(args) => {
             let settings = Settings::new(*args)?;
             return block_on(command::forward::run(settings, *printer));
+        }
+        Job::Shell(args) => {
+            let settings = ConsoleSettings::from(*args);
+            return block_on(command::shell::run(settings, *printer));
+        }
+        Job::Exec(args) => {
+            let settings = ExecSettings::new(*args)?;
+            return block_on(command::exec::run(settings, *printer));
         }
         #[cfg(feature = "lab")]
         Job::Lab(args) => return block_on(command::lab::run(args, *printer)),

@@ -11,8 +11,6 @@ use crate::cli::OutputArgs;
 use crate::failure::{Exit, Failure};
 
 pub use event::{Action, Event, Mapping};
-pub use event::{Event, Mapping};
-pub use writer::flush;
 pub use writer::{flush, set_terminal_raw};
 
 use writer::Destination;
@@ -106,10 +104,7 @@ impl Printer {
     pub fn product(&self, bytes: &[u8]) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
         match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::new(
-                Exit::Failure,
-                format!("cannot write to standard output: {error}"),
-            )),
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(unwritable(&error)),
             _ => Ok(()),
         }
     }
@@ -160,6 +155,29 @@ pub fn command_line(error: &clap::Error) -> ExitCode {
         0 => ExitCode::SUCCESS,
         _ => Exit::Usage.into(),
     }
+}
+
+/// What follows from data that could not be written to standard output. A reader who has seen enough is no failure: the
+/// exit code is that of a program which SIGPIPE has killed.
+///
+/// # Errors
+///
+/// When there was another reason.
+pub fn stdout_failed(error: &io::Error) -> Result<ExitCode, Failure> {
+    match error.kind() {
+        ErrorKind::BrokenPipe => Ok(ExitCode::from(BROKEN_PIPE)),
+        _ => Err(unwritable(error)),
+    }
+}
+
+/// As shells report it: 128 and SIGPIPE's number.
+const BROKEN_PIPE: u8 = 141;
+
+fn unwritable(error: &io::Error) -> Failure {
+    Failure::new(
+        Exit::Failure,
+        format!("cannot write to standard output: {error}"),
+    )
 }
 
 /// The event as a line of JSON.

@@ -1,6 +1,7 @@
 //! A session from StartSession to TerminateSession, over as many connections as that takes.
 
 mod carrier;
+mod console;
 mod ending;
 mod offline;
 pub mod options;
@@ -27,6 +28,8 @@ use crate::failure::{Exit, Failure};
 use crate::net::websocket;
 use crate::stream::Stream;
 use carrier::Carrier;
+
+pub use console::Console;
 
 /// How long the end of a session may take, flag and API call together. The flag's share is
 /// [`ssmfwd_protocol::config::Config::close_timeout`].

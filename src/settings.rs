@@ -13,8 +13,11 @@ use crate::net::liveness::Liveness;
 use crate::readiness::Readiness;
 use crate::spec::{Forward, Local};
 
+mod console;
 #[cfg(test)]
 mod tests;
+
+pub use console::{ConsoleSettings, ExecSettings};
 
 /// The main job, ready to be run.
 #[derive(Debug)]
@@ -105,9 +108,9 @@ impl Settings {
             target: args.target,
             warnings: forwards.iter().filter_map(warning).collect(),
             forwards,
-            reason: args.session.reason,
+            reason: args.session.start.reason,
             half_close: Duration::from_secs(args.session.half_close.into()),
-            payload_len: args.session.payload_size.into(),
+            payload_len: args.session.start.payload_size.into(),
             keep_alive: args.connection.keep_alive,
             liveness: liveness(args.connection)?,
             is_lazy: args.lazy,
@@ -183,6 +186,19 @@ fn custom(
     // The document may mean anything by its host, so a loopback one is passed on too.
     let host = spec.host.as_ref().map(|host| host.to_parameter());
     let mut parameters = parameters(&spec, host);
+    override_parameters(&mut parameters, typed);
+    Ok(ForwardSettings {
+        spec,
+        document,
+        parameters,
+    })
+}
+
+/// Replaces the values of the keys that were typed; an empty value leaves the key out.
+fn override_parameters(
+    parameters: &mut BTreeMap<String, Vec<String>>,
+    typed: Vec<(String, String)>,
+) {
     for (key, _) in &typed {
         parameters.remove(key);
     }
@@ -191,11 +207,6 @@ fn custom(
             parameters.entry(key).or_default().push(value);
         }
     }
-    Ok(ForwardSettings {
-        spec,
-        document,
-        parameters,
-    })
 }
 
 fn parameters(spec: &Forward, host: Option<String>) -> BTreeMap<String, Vec<String>> {

@@ -15,23 +15,67 @@ use crate::failure::{Exit, Failure};
 ///
 /// When the system refuses a handler.
 pub fn cancelled_by_signals() -> Result<CancellationToken, Failure> {
+    let (token, mut interrupts) = cancelled_but_by_interrupts()?;
+    let cancelled = token.clone();
+    tokio::spawn(async move {
+        interrupts.next().await;
+        cancelled.cancel();
+    });
+    Ok(token)
+}
+
+/// The same, but for Ctrl-C, which is for the caller to act on.
+///
+/// # Errors
+///
+/// As [`cancelled_by_signals`].
+pub fn cancelled_but_by_interrupts() -> Result<(CancellationToken, Interrupts), Failure> {
     let token = CancellationToken::new();
     let refused =
         |error: io::Error| Failure::new(Exit::Failure, format!("cannot handle signals: {error}"));
+    let interrupts = Interrupts::new().map_err(refused)?;
     let signal = signals().map_err(refused)?;
     let cancelled = token.clone();
     tokio::spawn(async move {
         signal.await;
         cancelled.cancel();
     });
-    Ok(token)
+    Ok((token, interrupts))
+}
+
+/// Ctrl-C, each time it is typed.
+#[derive(Debug)]
+pub struct Interrupts(Interrupt);
+
+#[cfg(unix)]
+type Interrupt = tokio::signal::unix::Signal;
+#[cfg(windows)]
+type Interrupt = tokio::signal::windows::CtrlC;
+
+impl Interrupts {
+    #[cfg(unix)]
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+
+        signal(SignalKind::interrupt()).map(Self)
+    }
+
+    #[cfg(windows)]
+    fn new() -> io::Result<Self> {
+        tokio::signal::windows::ctrl_c().map(Self)
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
+        // The handlers last as long as the process.
+        let _: Option<()> = self.0.recv().await;
+    }
 }
 
 #[cfg(unix)]
 fn signals() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
 
-    let mut interrupt = signal(SignalKind::interrupt())?;
     let mut quit = signal(SignalKind::quit())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = match is_hangup_ignored() {
@@ -46,7 +90,6 @@ fn signals() -> io::Result<impl Future<Output = ()>> {
             }
         };
         tokio::select! {
-            _ = interrupt.recv() => {}
             _ = quit.recv() => {}
             _ = terminate.recv() => {}
             _ = hung_up => {}
@@ -68,13 +111,11 @@ fn is_hangup_ignored() -> bool {
 fn signals() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::windows;
 
-    let mut interrupt = windows::ctrl_c()?;
     let mut break_ = windows::ctrl_break()?;
     let mut close = windows::ctrl_close()?;
     let mut shutdown = windows::ctrl_shutdown()?;
     Ok(async move {
         tokio::select! {
-            _ = interrupt.recv() => {}
             _ = break_.recv() => {}
             _ = close.recv() => {}
             _ = shutdown.recv() => {}

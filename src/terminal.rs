@@ -1,5 +1,6 @@
 //! The user's terminal while it belongs to the far side.
 
+pub mod changes;
 pub mod escape;
 pub mod modes;
 

@@ -18,8 +18,8 @@ use crate::failure::{Exit, Failure};
 pub struct StartSession {
     /// Identifier of the target; see [`TargetKind`].
     pub target: String,
-    /// Name or ARN of the session document.
-    pub document: String,
+    /// Name or ARN of the session document; without one, the account's shell is started.
+    pub document: Option<String>,
     /// Parameters of the document. They may hold host names and commands.
     pub parameters: BTreeMap<String, Vec<String>>,
     /// Shown in the session's history, 1 to 256 characters.
@@ -98,7 +98,7 @@ impl Aws {
             .client
             .start_session()
             .target(&request.target)
-            .document_name(&request.document)
+            .set_document_name(request.document.clone())
             .set_parameters((!parameters.is_empty()).then(|| parameters.into_iter().collect()))
             .set_reason(request.reason.clone())
             .customize()

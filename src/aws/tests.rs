@@ -73,7 +73,7 @@ async fn aws(port: u16) -> Aws {
 fn request() -> StartSession {
     StartSession {
         target: "i-0abc".into(),
-        document: "AWS-StartPortForwardingSession".into(),
+        document: Some("AWS-StartPortForwardingSession".into()),
         parameters: [("portNumber".into(), vec!["80".into()])].into(),
         reason: None,
     }

@@ -8,9 +8,9 @@ use clap::{ArgGroup, Args};
 
 use super::OutputArgs;
 
-/// `--lab` of the main job, and the options that shape it.
+/// `--lab`, and the options that shape it.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Lab options")]
+#[command(next_help_heading = "Lab options", group = agent_options_need_the_lab())]
 pub struct EmbeddedLabArgs {
     /// Use an embedded Session Manager in which TARGET exists, instead of AWS.
     ///
@@ -83,8 +83,8 @@ pub struct AgentArgs {
     pub chaos: Option<String>,
 }
 
-/// Refuses the agent's options in the main job when there is no lab they could shape.
-pub(super) fn agent_options_need_the_lab() -> ArgGroup {
+/// Refuses the agent's options when there is no lab they could shape.
+fn agent_options_need_the_lab() -> ArgGroup {
     ArgGroup::new("agent-options")
         .args(["agent_version", "pace", "kms_key", "chaos"])
         .multiple(true)

@@ -116,7 +116,7 @@ fn plan(settings: &Settings, forward: &ForwardSettings, printer: &Printer) -> Pl
     Plan {
         request: StartSession {
             target: settings.target.clone(),
-            document: forward.document.clone(),
+            document: Some(forward.document.clone()),
             parameters: forward.parameters.clone(),
             reason: settings.reason.clone(),
         },

@@ -4,15 +4,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use ssmfwd_protocol::config::Config;
 use ssmfwd_protocol::session::SessionKind;
 use tokio_util::sync::CancellationToken;
 
-use crate::aws::{Aws, Options};
+use crate::aws::{Aws, Options, StartSession};
 use crate::failure::Failure;
 #[cfg(feature = "lab")]
 use crate::lab::Lab;
 use crate::output::{Event, Printer};
-use crate::session::{Session, StartError};
+use crate::session::{self, Session, StartError};
 use crate::settings::ServiceSettings;
 
 /// AWS as the user selected it, or a lab in its place. End it with [`Service::shutdown`].
@@ -67,6 +68,25 @@ impl Service {
             aws = Aws::load(&self.options) => Ok(Arc::new(aws.map_err(StartError::Failed)?)),
             () = shutdown.cancelled() => Err(StartError::Interrupted { may_have_begun: false }),
         }
+    }
+
+    /// Starts the one session of a command.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::start`] and [`Service::aws`].
+    pub(super) async fn session(
+        &self,
+        request: StartSession,
+        config: Config,
+        shutdown: &CancellationToken,
+    ) -> Result<Session, StartError> {
+        let aws = self.aws(shutdown).await?;
+        let options = session::Options {
+            config,
+            ..session::Options::default()
+        };
+        Session::start(aws, request, options, shutdown).await
     }
 
     /// Ends the lab, if there is one.

@@ -43,7 +43,7 @@ async fn start(aws: &Arc<Aws>, port: u16, options: Options) -> (Session, Notices
     });
     let request = StartSession {
         target: TARGET.to_owned(),
-        document: "AWS-StartPortForwardingSession".to_owned(),
+        document: Some("AWS-StartPortForwardingSession".to_owned()),
         parameters: BTreeMap::from([("portNumber".to_owned(), vec![port.to_string()])]),
         reason: None,
     };

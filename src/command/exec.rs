@@ -1,0 +1,187 @@
+//! `ssmfwd exec`: a remote command with its output, its error output and its exit code.
+
+use std::io;
+use std::pin::pin;
+use std::process::ExitCode;
+
+use bytes::Bytes;
+use ssmfwd_protocol::config::Config;
+use ssmfwd_protocol::session::{SessionKind, Signal};
+use ssmfwd_protocol::version::Version;
+use tokio::io::AsyncWriteExt;
+use tokio_util::sync::CancellationToken;
+
+use super::service::{Service, close, greet, not_started};
+use super::shell;
+use crate::failure::{Exit, Failure};
+use crate::output::{self, Printer};
+use crate::session::{Console, Session};
+use crate::settings::{ConsoleSettings, ExecSettings};
+use crate::signals::{self, Interrupts};
+use crate::stream::End;
+
+/// The exit code after Ctrl-C, as in shells: 128 and SIGINT's number.
+const INTERRUPTED: u8 = 130;
+/// The exit code for one that cannot be told, as in OpenSSH.
+const UNKNOWN: u8 = 255;
+
+/// Runs a command to its end; its exit code is the result.
+///
+/// # Errors
+///
+/// When the command is not started, or its exit code is not known.
+pub async fn run(settings: ExecSettings, printer: Printer) -> Result<ExitCode, Failure> {
+    let settings = match settings {
+        ExecSettings::Terminal(settings) => return shell::run(settings, printer).await,
+        ExecSettings::Plain(settings) => settings,
+    };
+    let (shutdown, mut interrupts) = signals::cancelled_but_by_interrupts()?;
+    let document = settings.request.document.clone();
+    let documents = document.map(|name| (name, SessionKind::Command));
+    let documents = documents.into_iter().collect();
+    let service = Service::start(&settings.service, &settings.request.target, documents).await?;
+    let outcome = match start(&service, settings, &shutdown, &mut interrupts).await {
+        Ok(mut session) => {
+            greet(&session, &printer);
+            let outcome = carry(&mut session, &printer, &shutdown, &mut interrupts).await;
+            close([session], &printer).await;
+            outcome
+        }
+        Err(error) => {
+            let message = "interrupted before the command was started";
+            not_started(error, &printer, Err(Failure::new(Exit::Failure, message)))
+        }
+    };
+    service.shutdown().await;
+    outcome
+}
+
+/// Starts the session; until it runs, an interrupt ends it as other signals do.
+async fn start(
+    service: &Service,
+    settings: ConsoleSettings,
+    shutdown: &CancellationToken,
+    interrupts: &mut Interrupts,
+) -> Result<Session, crate::session::StartError> {
+    let config = Config {
+        payload_len: settings.payload_len,
+        ..Config::default()
+    };
+    let abandoned = shutdown.child_token();
+    let mut starting = pin!(service.session(settings.request, config, &abandoned));
+    tokio::select! {
+        started = &mut starting => return started,
+        () = interrupts.next() => abandoned.cancel(),
+    }
+    starting.await
+}
+
+/// Carries the command's output until it has ended and its exit code is known.
+async fn carry(
+    session: &mut Session,
+    printer: &Printer,
+    shutdown: &CancellationToken,
+    interrupts: &mut Interrupts,
+) -> Result<ExitCode, Failure> {
+    if session.established().kind == SessionKind::Shell {
+        let message = "the document gives its command a terminal";
+        return Err(Failure::new(Exit::Usage, message).with_hint("add --tty"));
+    }
+    let Some(console) = session.console().await else {
+        let message = "the document does not run a command";
+        return Err(Failure::new(Exit::Usage, message)
+            .with_hint("choose one whose sessionType is NonInteractiveCommands"));
+    };
+    let mut delivering = pin!(deliver(&console));
+    let mut is_interrupted = false;
+    let delivered = loop {
+        tokio::select! {
+            delivered = &mut delivering => break delivered,
+            () = interrupts.next() => {
+                if is_interrupted {
+                    return Ok(ExitCode::from(INTERRUPTED));
+                }
+                is_interrupted = true;
+                let interrupt = Bytes::copy_from_slice(&[Signal::Interrupt.byte()]);
+                // A session that is over ends the delivery.
+                let _: Result<(), End> = console.write(interrupt).await;
+            }
+            () = shutdown.cancelled() => {
+                let message = "stopped before the command had ended";
+                return Err(Failure::new(Exit::Failure, message));
+            }
+        }
+    };
+    let end = match delivered {
+        Ok(end) => end,
+        Err(error) => return output::stdout_failed(&error),
+    };
+    let failure = session.ended().await;
+    match (console.exit_code(), end) {
+        (Some(code), _) => Ok(exit_code(code, is_interrupted, printer)),
+        (None, End::Finished) => Err(unreported(session.established().agent_version)),
+        (None, _) => Err(failure),
+    }
+}
+
+/// Writes both outputs of the command, each as fast as it is taken, and returns how they ended.
+///
+/// # Errors
+///
+/// When standard output cannot be written.
+async fn deliver(console: &Console) -> io::Result<End> {
+    let output = async {
+        let mut stdout = tokio::io::stdout();
+        loop {
+            match console.read_output().await {
+                Ok(bytes) => {
+                    stdout.write_all(&bytes).await?;
+                    stdout.flush().await?;
+                }
+                Err(end) => return io::Result::Ok(end),
+            }
+        }
+    };
+    let error = async {
+        let mut stderr = tokio::io::stderr();
+        while let Ok(bytes) = console.read_error().await {
+            // Messages nobody can read are no reason to end the command.
+            let _: io::Result<()> = stderr.write_all(&bytes).await;
+        }
+        let _: io::Result<()> = stderr.flush().await;
+        Ok(())
+    };
+    let (end, ()) = tokio::try_join!(output, error)?;
+    Ok(end)
+}
+
+/// The agent's exit code as one of a process of this machine.
+fn exit_code(code: i32, is_interrupted: bool, printer: &Printer) -> ExitCode {
+    match u8::try_from(code) {
+        Ok(code) => ExitCode::from(code),
+        // What the agent reports of a process that a signal has killed.
+        Err(_) if code == -1 && is_interrupted => ExitCode::from(INTERRUPTED),
+        Err(_) if code == -1 => {
+            printer.warning("the command was killed by a signal; the agent does not tell which");
+            ExitCode::from(UNKNOWN)
+        }
+        Err(_) => {
+            printer.warning(format!(
+                "the command's exit code is {code}, which this system cannot pass on: {UNKNOWN} it is"
+            ));
+            ExitCode::from(UNKNOWN)
+        }
+    }
+}
+
+/// The command has ended, and nobody says how.
+fn unreported(agent_version: Option<Version>) -> Failure {
+    let agent = match agent_version {
+        Some(version) => format!("agent {version}"),
+        None => "the agent".to_owned(),
+    };
+    let message = format!("the command has ended, and {agent} did not report its exit code");
+    Failure::new(Exit::Failure, message).with_hint(
+        "agents report it since 3.1.1511.0, of documents with separateOutputStream: update the SSM agent on the target",
+    )
+}

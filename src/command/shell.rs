@@ -1,0 +1,145 @@
+//! `ssmfwd shell`, and `ssmfwd exec --tty`: the terminal belongs to the far side.
+
+mod keyboard;
+mod screen;
+
+use std::io;
+use std::process::ExitCode;
+
+use ssmfwd_protocol::config::Config;
+use ssmfwd_protocol::session::{SessionKind, Size};
+use tokio_util::sync::CancellationToken;
+
+use super::service::{Service, close, greet, not_started};
+use crate::failure::{Exit, Failure};
+use crate::output::{self, Printer};
+use crate::session::{Console, Session};
+use crate::settings::ConsoleSettings;
+use crate::signals;
+use crate::stream::End;
+use crate::terminal::changes::{Change, Changes};
+use crate::terminal::escape::EscapeChar;
+use crate::terminal::{self, RawMode};
+
+use keyboard::Keyboard;
+use screen::Screen;
+
+/// Runs a shell, or an interactive command, until it or the user ends the session.
+///
+/// # Errors
+///
+/// When there is no session, or it ends before its program does.
+pub async fn run(settings: ConsoleSettings, printer: Printer) -> Result<ExitCode, Failure> {
+    let shutdown = signals::cancelled_by_signals()?;
+    let document = settings.request.document.clone();
+    let documents = document.map(|name| (name, SessionKind::Shell));
+    let documents = documents.into_iter().collect();
+    let service = Service::start(&settings.service, &settings.request.target, documents).await?;
+    let size = terminal_size();
+    let config = Config {
+        payload_len: settings.payload_len,
+        terminal_size: size,
+        ..Config::default()
+    };
+    let outcome = match service.session(settings.request, config, &shutdown).await {
+        Ok(mut session) => {
+            greet(&session, &printer);
+            let used = use_terminal(
+                &mut session,
+                size,
+                settings.escape_char,
+                &printer,
+                &shutdown,
+            );
+            let outcome = used.await;
+            close([session], &printer).await;
+            outcome
+        }
+        Err(error) => not_started(error, &printer, Ok(ExitCode::SUCCESS)),
+    };
+    service.shutdown().await;
+    outcome
+}
+
+/// Connects the terminal, or what stands in for one, with the session. `size` is what the far side knows already.
+async fn use_terminal(
+    session: &mut Session,
+    size: Size,
+    escape_char: EscapeChar,
+    printer: &Printer,
+    shutdown: &CancellationToken,
+) -> Result<ExitCode, Failure> {
+    if session.established().kind == SessionKind::Command {
+        let message = "the document runs a command without a terminal";
+        return Err(Failure::new(Exit::Usage, message).with_hint("use ssmfwd exec for it"));
+    }
+    let Some(console) = session.console().await else {
+        let message = "the document does not start a shell or a command";
+        return Err(Failure::new(Exit::Usage, message)
+            .with_hint("choose one whose sessionType is Standard_Stream or InteractiveCommands"));
+    };
+    let raw = RawMode::enter()?;
+    if terminal_size() != size {
+        console.resize(terminal_size());
+    }
+    let mut screen = Screen::new();
+    let escape_char = match raw {
+        Some(_) => escape_char,
+        // What is not typed by a person may contain anything.
+        None => EscapeChar::NONE,
+    };
+    let mut keyboard = Keyboard::new(escape_char, printer);
+    let ended = tokio::select! {
+        shown = screen.show(&console) => Ended::Shown(shown),
+        () = keyboard.type_into(&console, raw.as_ref()) => Ended::ByUser,
+        failure = follow_terminal(&console, raw.as_ref()) => Ended::Failed(failure),
+        () = shutdown.cancelled() => Ended::ByUser,
+    };
+    screen.restore().await;
+    drop(raw);
+    match ended {
+        Ended::ByUser => Ok(ExitCode::SUCCESS),
+        Ended::Failed(failure) => Err(failure),
+        Ended::Shown(Err(error)) => output::stdout_failed(&error),
+        Ended::Shown(Ok(end)) => match (end, session.ended().await) {
+            // The program on the far side is done.
+            (End::Finished, _) => Ok(ExitCode::SUCCESS),
+            (_, failure) => Err(failure),
+        },
+    }
+}
+
+/// Why the terminal does not belong to the far side any more.
+enum Ended {
+    ByUser,
+    /// Nothing more comes, or can be shown.
+    Shown(io::Result<End>),
+    Failed(Failure),
+}
+
+/// The size of the terminal, or what the official client claims where there is none.
+fn terminal_size() -> Size {
+    let (cols, rows) = terminal::size().unwrap_or((300, 100));
+    Size { cols, rows }
+}
+
+/// Passes changes of the terminal's size on, and sees to it that the terminal is raw whenever the program is not stopped.
+/// Returns only if it cannot.
+async fn follow_terminal(console: &Console, raw: Option<&RawMode>) -> Failure {
+    let mut changes = match Changes::new(raw.is_some()) {
+        Ok(changes) => changes,
+        Err(error) => {
+            let message = format!("cannot handle signals: {error}");
+            return Failure::new(Exit::Failure, message);
+        }
+    };
+    loop {
+        match (changes.next().await, raw) {
+            (Change::Stop, Some(raw)) => raw.suspend(),
+            // Whoever had the terminal meanwhile may have left it otherwise.
+            (Change::Continue, Some(raw)) => raw.renew(),
+            _ => {}
+        }
+        console.resize(terminal_size());
+    }
+}

@@ -1,0 +1,97 @@
+//! From standard input to the far side.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::AsyncReadExt;
+
+use super::terminal_size;
+use crate::output::{Event, Printer};
+use crate::session::Console;
+use crate::stream::End;
+use crate::terminal::RawMode;
+use crate::terminal::escape::{EscapeChar, Escapes, Typed};
+
+/// Bytes read from standard input at a time.
+const READ_LEN: usize = 32 * 1024;
+/// How long the first Ctrl-D is waited on at the end of the input; each time twice as long.
+const END_PAUSE: Duration = Duration::from_secs(1);
+/// The longest of these waits.
+const MAX_END_PAUSE: Duration = Duration::from_secs(60);
+/// What Ctrl-D types.
+const END_OF_TRANSMISSION: u8 = 0x04;
+
+/// What is typed, or piped in.
+pub(super) struct Keyboard<'a> {
+    escapes: Escapes,
+    printer: &'a Printer,
+}
+
+impl<'a> Keyboard<'a> {
+    pub(super) fn new(escape_char: EscapeChar, printer: &'a Printer) -> Self {
+        Self {
+            escapes: Escapes::new(escape_char),
+            printer,
+        }
+    }
+
+    /// Passes everything typed on, until the user ends the session with an escape.
+    ///
+    /// Nothing is read while the far side does not take what was. A session that has ended is not noticed here.
+    pub(super) async fn type_into(&mut self, console: &Console, raw: Option<&RawMode>) {
+        match self.pass(console, raw).await {
+            Ok(()) => {}
+            Err(_session_is_over) => std::future::pending().await,
+        }
+    }
+
+    async fn pass(&mut self, console: &Console, raw: Option<&RawMode>) -> Result<(), End> {
+        let mut stdin = tokio::io::stdin();
+        let mut buffer = BytesMut::new();
+        let mut last = b'\n';
+        loop {
+            buffer.reserve(READ_LEN);
+            // A terminal that has gone away has no more input either.
+            if stdin.read_buf(&mut buffer).await.unwrap_or(0) == 0 {
+                return end_input(console, last).await;
+            }
+            let input = buffer.split().freeze();
+            last = input.last().copied().unwrap_or(last);
+            for typed in self.escapes.parse(input) {
+                match typed {
+                    Typed::Data(data) => console.write(data).await?,
+                    Typed::End => return Ok(()),
+                    Typed::Help => self.printer.event(&Event::Notice {
+                        message: "~. ends the session, ~^Z stops ssmfwd, ~~ sends ~, ~? shows this"
+                            .to_owned(),
+                    }),
+                    Typed::Suspend => {
+                        if let Some(raw) = raw {
+                            raw.suspend();
+                            console.resize(terminal_size());
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Types the end of the input until the session is over.
+///
+/// A program that reads lines takes Ctrl-D for the end only at the start of one. One that is switching the terminal from
+/// lines to keys may miss it, and every program that reads is to find the end, as it would in a pipe: hence again and
+/// again.
+async fn end_input(console: &Console, last: u8) -> Result<(), End> {
+    if !matches!(last, b'\r' | b'\n') {
+        console.write(Bytes::from_static(b"\n")).await?;
+    }
+    let mut pause = END_PAUSE;
+    loop {
+        console
+            .write(Bytes::copy_from_slice(&[END_OF_TRANSMISSION]))
+            .await?;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(MAX_END_PAUSE);
+    }
+}

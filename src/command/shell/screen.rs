@@ -1,0 +1,64 @@
+//! From the far side to standard output.
+
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use tokio::io::{AsyncWriteExt, Stdout};
+use tokio::time::timeout;
+
+use crate::session::Console;
+use crate::stream::End;
+use crate::terminal::modes::Modes;
+
+/// How long a terminal may take to accept what makes it as it was.
+const RESTORE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Standard output, as long as the far side draws on it.
+pub(super) struct Screen {
+    stdout: Stdout,
+    /// What the far side has set, if there is a terminal to set it on.
+    modes: Option<Modes>,
+}
+
+impl Screen {
+    pub(super) fn new() -> Self {
+        Self {
+            stdout: tokio::io::stdout(),
+            modes: io::stdout().is_terminal().then(Modes::default),
+        }
+    }
+
+    /// Shows everything that comes, and returns why no more does.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be shown.
+    pub(super) async fn show(&mut self, console: &Console) -> io::Result<End> {
+        loop {
+            let bytes = match console.read_output().await {
+                Ok(bytes) => bytes,
+                Err(end) => return Ok(end),
+            };
+            if let Some(modes) = &mut self.modes {
+                modes.follow(&bytes);
+            }
+            self.write(&bytes).await?;
+        }
+    }
+
+    /// Undoes what the far side has set and not taken back, as an editor that was cut off.
+    pub(super) async fn restore(&mut self) {
+        let undo = self.modes.as_mut().map(Modes::undo).unwrap_or_default();
+        if undo.is_empty() {
+            return;
+        }
+        // A terminal that does not take it has other troubles.
+        let _: Result<io::Result<()>, _> =
+            timeout(RESTORE_TIMEOUT, self.write(undo.as_bytes())).await;
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stdout.write_all(bytes).await?;
+        self.stdout.flush().await
+    }
+}

@@ -1,0 +1,78 @@
+//! The streams of a shell or a command, and what goes with them.
+
+use std::future::poll_fn;
+
+use bytes::Bytes;
+use ssmfwd_protocol::session::Size;
+use ssmfwd_protocol::{Channel, Endpoint};
+
+use super::Session;
+use crate::endpoint::Shared;
+use crate::stream::{End, Stream};
+
+/// A shell or a command, as far as its user deals with it. It does not own the session.
+#[derive(Debug)]
+pub struct Console {
+    shared: Shared<Channel>,
+    output: Stream<Channel>,
+    error: Stream<Channel>,
+}
+
+impl Session {
+    /// Takes the streams of a shell or a command, which there are once.
+    ///
+    /// Returns `None` for a session of another kind, and for one that is over.
+    pub async fn console(&self) -> Option<Console> {
+        if self.established().kind.is_port() {
+            return None;
+        }
+        Some(Console {
+            output: self.shared.accept().await?,
+            error: self.shared.accept().await?,
+            shared: self.shared.clone(),
+        })
+    }
+}
+
+impl Console {
+    /// Reads what the terminal shows, or the command's standard output; never empty.
+    ///
+    /// # Errors
+    ///
+    /// Why nothing more comes: [`End::Finished`] if all of it has.
+    pub async fn read_output(&self) -> Result<Bytes, End> {
+        poll_fn(|cx| self.output.poll_read(cx)).await
+    }
+
+    /// Reads the command's standard error; never empty.
+    ///
+    /// # Errors
+    ///
+    /// As [`Console::read_output`].
+    pub async fn read_error(&self) -> Result<Bytes, End> {
+        poll_fn(|cx| self.error.poll_read(cx)).await
+    }
+
+    /// Queues what is typed; waits while too much is under way.
+    ///
+    /// # Errors
+    ///
+    /// Why the rest will never arrive.
+    pub async fn write(&self, mut data: Bytes) -> Result<(), End> {
+        poll_fn(|cx| self.output.poll_write(cx, &mut data)).await
+    }
+
+    /// Tells the far side the size of the terminal.
+    pub fn resize(&self, size: Size) {
+        self.shared.with(|channel| {
+            if let Some(port) = channel.port() {
+                port.resize(size);
+            }
+        });
+    }
+
+    /// The exit code of the command, once the agent has reported it.
+    pub fn exit_code(&self) -> Option<i32> {
+        self.shared.with(|channel| channel.port()?.exit_code())
+    }
+}
