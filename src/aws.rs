@@ -5,6 +5,7 @@ mod credentials;
 mod environment;
 mod error;
 mod identity;
+pub mod kms;
 mod retry;
 pub mod session;
 mod sign;
@@ -16,9 +17,11 @@ mod tests;
 
 use std::fmt;
 
+use aws_config::SdkConfig;
 use aws_sdk_ssm::Client;
 
 pub use config::Options;
+pub use kms::DataKeyRequest;
 pub use session::{ResumeError, Resumption, StartSession, StartedSession, Token};
 pub use stream_url::StreamUrl;
 pub use target::TargetKind;
@@ -37,6 +40,8 @@ pub struct Aws {
     /// What the user selected, for looking it up anew.
     options: Options,
     client: Client,
+    /// What clients of other services are made from, credentials included.
+    sdk: SdkConfig,
     credentials: CachedProvider,
     identity: Identity,
     region: String,

@@ -2,6 +2,7 @@
 
 mod carrier;
 mod console;
+mod data_key;
 mod ending;
 mod offline;
 pub mod options;
@@ -30,6 +31,8 @@ use crate::stream::Stream;
 use carrier::Carrier;
 
 pub use console::Console;
+
+use data_key::KeyMaker;
 
 /// How long the end of a session may take, flag and API call together. The flag's share is
 /// [`ssmfwd_protocol::config::Config::close_timeout`].
@@ -137,11 +140,12 @@ impl Session {
             target = request.target,
             "session started"
         );
-        Self::open(aws, started, options, shutdown).await
+        Self::open(aws, started, &request.target, options, shutdown).await
     }
 
     /// Opens the data channel of a session that somebody has started, and waits until connections can
-    /// be opened.
+    /// be opened. `target` is what StartSession was asked for: the data key of an encrypted session is
+    /// bound to it.
     ///
     /// # Errors
     ///
@@ -149,12 +153,13 @@ impl Session {
     pub async fn open(
         aws: Arc<Aws>,
         started: StartedSession,
+        target: &str,
         options: Options,
         shutdown: &CancellationToken,
     ) -> Result<Self, StartError> {
         let id = started.session_id.clone();
         let connected = tokio::select! {
-            connected = connect(Arc::clone(&aws), started, options) => {
+            connected = connect(Arc::clone(&aws), started, target, options) => {
                 connected.map_err(StartError::Failed)
             }
             () = shutdown.cancelled() => Err(StartError::Interrupted {
@@ -291,6 +296,7 @@ async fn begin(
 async fn connect(
     aws: Arc<Aws>,
     started: StartedSession,
+    target: &str,
     mut options: Options,
 ) -> Result<Session, Failure> {
     let socket = websocket::open(&aws, &started.stream_url).await?;
@@ -306,11 +312,14 @@ async fn connect(
 
     let (established_tx, established_rx) = oneshot::channel();
     let (is_connected_tx, is_connected) = watch::channel(true);
+    let key_maker = KeyMaker::new(Arc::clone(&aws), &started.session_id, target);
+    let refusal = key_maker.refusal();
     let carrier = Carrier {
         aws: Arc::clone(&aws),
         session_id: started.session_id.clone(),
         shared: shared.clone(),
         options,
+        key_maker,
         is_connected: is_connected_tx,
         established: Some(established_tx),
     };
@@ -327,6 +336,9 @@ async fn connect(
         }),
         Err(_) => {
             let ended = carrier.await.unwrap_or(Ended::Aborted);
+            if let Some(failure) = refusal.get() {
+                return Err(failure.clone());
+            }
             Err(ending::explain(&ended, &started.session_id))
         }
     }

@@ -65,15 +65,19 @@ impl Aws {
         let host = resolve_host(&sdk, user_endpoint.as_ref()).await?;
 
         let credentials = CachedProvider::new(provider(profile, &sdk));
-        let mut config = aws_sdk_ssm::config::Builder::from(&sdk)
-            .credentials_provider(credentials.clone())
+        let sdk = sdk
+            .into_builder()
+            .credentials_provider(SharedCredentialsProvider::new(credentials.clone()))
             // `CachedProvider` is the cache: one for API calls and upgrades together.
-            .identity_cache(IdentityCache::no_cache());
+            .identity_cache(IdentityCache::no_cache())
+            .build();
+        let mut config = aws_sdk_ssm::config::Builder::from(&sdk);
         config.set_endpoint_url(user_endpoint.as_ref().map(ToString::to_string));
 
         Ok(Self {
             options: options.clone(),
             client: Client::from_conf(config.build()),
+            sdk,
             credentials,
             identity,
             region: region.to_string(),
@@ -122,7 +126,10 @@ fn timeouts() -> TimeoutConfig {
 
 async fn sdk_config(options: &Options, region: Region) -> SdkConfig {
     if let Some(credentials) = &options.credentials {
-        return SdkConfig::builder()
+        let mut config = SdkConfig::builder();
+        // Whatever is embedded serves every API.
+        config.set_endpoint_url(options.endpoint_url.clone());
+        return config
             .behavior_version(BehaviorVersion::latest())
             .region(region)
             .timeout_config(timeouts())

@@ -43,9 +43,8 @@ impl Aws {
         Failure::new(
             Exit::Failure,
             format!(
-                "{} answered {action} with HTTP status {status} and something that is not from \
-                 Systems Manager",
-                self.host
+                "{} answered {action} with HTTP status {status} and something that is not from AWS",
+                self.endpoint_of(action)
             ),
         )
         .with_hint("a proxy may be in between, or the endpoint URL is wrong")
@@ -60,7 +59,7 @@ impl Aws {
         if let Some(credentials) = find::<CredentialsError>(error) {
             return credentials_failure(credentials, &self.identity);
         }
-        let host = &self.host;
+        let host = self.endpoint_of(action);
         let is_timeout = matches!(error, SdkError::TimeoutError(_))
             || matches!(error, SdkError::DispatchFailure(dispatch) if dispatch.is_timeout());
         if is_timeout {
@@ -89,6 +88,14 @@ impl Aws {
                 failure.with_hint("nothing listens there: check the endpoint URL")
             }
             _ => failure.with_hint("check the network, the region and the endpoint URL"),
+        }
+    }
+
+    /// Who is called for `action`: the host, where it is known.
+    fn endpoint_of(&self, action: &str) -> String {
+        match action.split_once(':') {
+            Some((service, _)) if service != "ssm" => format!("{service} in {}", self.region),
+            _ => self.host.clone(),
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Ended;
+use super::data_key::KeyMaker;
 use super::offline::Offline;
 use super::options::{Notice, Observer, Options};
 use super::resume::{Impossible, Reconnection, Resumer};
@@ -46,6 +47,7 @@ pub(super) struct Carrier {
     pub(super) session_id: String,
     pub(super) shared: Shared<Channel>,
     pub(super) options: Options,
+    pub(super) key_maker: KeyMaker,
     /// Whether there is a connection.
     pub(super) is_connected: watch::Sender<bool>,
     /// Whoever waits for the handshake; without it done, nothing is resumed.
@@ -122,11 +124,15 @@ impl Carrier {
         let connected = Instant::now();
         let activity = Activity::default();
         let watched = Watched::new(socket, self.options.liveness, activity.clone());
+        let (shared, key_maker) = (&self.shared, &mut self.key_maker);
         let established = &mut self.established;
-        let mut driving = pin!(drive(&self.shared, watched, |event| on_event(
-            event,
-            established
-        )));
+        let mut driving = pin!(drive(shared, watched, |event| match event {
+            Event::DataKeyNeeded { key_id, challenge } => {
+                key_maker.answer(shared, key_id, challenge);
+                ControlFlow::Continue(())
+            }
+            event => on_event(event, established),
+        }));
         let mut working = pin!(timeout(PROBATION, activity.first_received()));
         let mut renewing = pin!(renew(
             &self.aws,

@@ -9,7 +9,7 @@ use crate::failure::{Exit, Failure};
 /// Texts of agent and service, and what to do about them.
 ///
 /// Source: PROTOCOL section "Output texts for failures"; each is part of a longer text.
-const KNOWN_OUTPUTS: [(&str, &str); 8] = [
+const KNOWN_OUTPUTS: [(&str, &str); 10] = [
     (
         "timed out due to inactivity",
         "the account's idle timeout ended it; raise idleSessionTimeout in the session preferences, \
@@ -36,6 +36,15 @@ const KNOWN_OUTPUTS: [(&str, &str); 8] = [
     (
         "Plugin with name",
         "update the SSM agent on the target: it does not know port forwarding",
+    ),
+    (
+        "Unable to retrieve data key",
+        "the agent cannot decrypt the session's data key: allow kms:Decrypt on the KMS key for the \
+         instance's role",
+    ),
+    (
+        "Timed out waiting for encryption challenge",
+        "the agent did not get the proof that both ends have the same data key; try again",
     ),
     (
         "Handshake timed out",
