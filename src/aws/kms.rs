@@ -40,7 +40,7 @@ impl Aws {
     /// [`Exit::Credentials`] if the call is not permitted, [`Exit::Failure`] if the key cannot be used or KMS cannot be
     /// reached.
     pub async fn generate_data_key(&self, request: &DataKeyRequest) -> Result<DataKey, Failure> {
-        let region = region_of(&request.key_id).unwrap_or(self.region());
+        let region = region_of(&request.key_id).unwrap_or_else(|| self.region());
         // Looked up before the call, whose deadlines do not allow for a person typing a code.
         self.credentials().await?;
         let config = Builder::from(&self.sdk).region(Region::new(region.to_owned()));

@@ -41,7 +41,9 @@ Examples:
   ssmfwd i-0abc db.internal:5432:15432      a host that i-0abc can reach
   ssmfwd i-0abc 22:50022 80:0 db:3306       many forwards at once
   ssmfwd i-0abc 5432:./pg.sock              a local Unix socket
-  ssmfwd i-0abc db:5432:0 -- sh -c 'psql -h $SSMFWD_HOST -p $SSMFWD_PORT'"
+  ssmfwd i-0abc db:5432:0 -- sh -c 'psql -h $SSMFWD_HOST -p $SSMFWD_PORT'
+  ssmfwd shell i-0abc                       a shell on i-0abc
+  ssmfwd exec i-0abc -- uname -a            a command, with its outputs and its exit code"
         )
     };
 }
@@ -60,5 +62,6 @@ Exit codes:
   4  the target is unknown or not connected to Systems Manager
   5  a local address cannot be listened on
   6  the service or the agent ended a running session
-  With -- COMMAND, the exit code is the command's own once it has started."
+  With -- COMMAND, the exit code is the command's own once it has started.
+  With exec, it is the remote command's own; 255 if a signal has killed it."
 );

@@ -9,7 +9,9 @@
 
 mod agents;
 mod backpressure;
+mod encryption;
 mod endings;
+mod exec;
 mod failures;
 mod forwards;
 mod gateways;
@@ -18,5 +20,6 @@ mod interface;
 mod restart;
 mod resume;
 mod secrets;
+mod shell;
 mod support;
 mod transfers;

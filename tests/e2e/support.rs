@@ -2,6 +2,7 @@
 
 mod client;
 mod data;
+mod terminal;
 
 use std::ffi::OsStr;
 use std::future::Future;
@@ -18,6 +19,7 @@ use tokio::time::{sleep, timeout};
 
 pub(crate) use self::client::{Client, Exit};
 pub(crate) use self::data::{Digest, Random, receive, receive_to_end, send};
+pub(crate) use self::terminal::Terminal;
 
 /// How long any one wait may take. Far above what is needed on a loaded machine: it ends a test
 /// that hangs, and measures nothing.
