@@ -36,8 +36,8 @@ impl RawMode {
         Ok(Some(Self(())))
     }
 
-    /// Makes the terminal as it was, stops the program as Ctrl-Z does, and makes the terminal raw again once the
-    /// program goes on.
+    /// Makes the terminal as it was and stops the program, as Ctrl-Z does with others. Call [`RawMode::renew`] on the
+    /// signal that comes when it goes on.
     #[cfg(unix)]
     pub fn suspend(&self) {
         use rustix::process::{Signal, getpid, kill_process};
@@ -46,8 +46,8 @@ impl RawMode {
         // Not SIGTSTP, which is handled by coming here.
         if let Err(error) = kill_process(getpid(), Signal::STOP) {
             tracing::warn!(%error, "cannot stop");
+            self.renew();
         }
-        self.renew();
     }
 
     /// There are no stopped programs.

@@ -5,7 +5,6 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncReadExt;
 
-use super::terminal_size;
 use crate::output::{Event, Printer};
 use crate::session::Console;
 use crate::stream::End;
@@ -68,7 +67,6 @@ impl<'a> Keyboard<'a> {
                     Typed::Suspend => {
                         if let Some(raw) = raw {
                             raw.suspend();
-                            console.resize(terminal_size());
                         }
                     }
                 }
