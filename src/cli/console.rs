@@ -15,8 +15,13 @@ pub struct ShellArgs {
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub target: String,
 
-    #[command(flatten)]
-    pub escape: EscapeArgs,
+    /// The character that begins an escape at the start of a line, or none.
+    ///
+    /// With ~, what is typed as ~. ends the session, ~^Z stops ssmfwd as Ctrl-Z stops other programs, ~? lists the
+    /// escapes, and ~~ sends one ~. Only a terminal has escapes.
+    #[arg(long, value_name = "CHAR", default_value = "~")]
+    pub escape_char: EscapeChar,
+
     #[command(flatten)]
     pub document: DocumentArgs,
     #[command(flatten)]
@@ -53,8 +58,10 @@ pub struct ExecArgs {
     #[arg(long, short)]
     pub tty: bool,
 
-    #[command(flatten)]
-    pub escape: EscapeArgs,
+    /// The character that begins an escape at the start of a line, or none; see ssmfwd shell.
+    #[arg(long, value_name = "CHAR", default_value = "~", requires = "tty")]
+    pub escape_char: EscapeChar,
+
     #[command(flatten)]
     pub document: DocumentArgs,
     #[command(flatten)]
@@ -67,17 +74,6 @@ pub struct ExecArgs {
     #[cfg(feature = "lab")]
     #[command(flatten)]
     pub lab: EmbeddedLabArgs,
-}
-
-/// How to speak to ssmfwd while the terminal belongs to the far side.
-#[derive(Debug, Args)]
-pub struct EscapeArgs {
-    /// The character that begins an escape at the start of a line, or none.
-    ///
-    /// With ~, what is typed as ~. ends the session, ~^Z stops ssmfwd as Ctrl-Z stops other programs, ~? lists the
-    /// escapes, and ~~ sends one ~. Only a terminal has escapes.
-    #[arg(long, value_name = "CHAR", default_value = "~")]
-    pub escape_char: EscapeChar,
 }
 
 /// The document that starts the session instead of the usual one.

@@ -39,7 +39,7 @@ impl From<ShellArgs> for ConsoleSettings {
                 BTreeMap::new(),
                 args.start.reason,
             ),
-            escape_char: args.escape.escape_char,
+            escape_char: args.escape_char,
             payload_len: args.start.payload_size.into(),
             service: ServiceSettings {
                 aws: args.aws,
@@ -74,7 +74,7 @@ impl ExecSettings {
         }
         let settings = ConsoleSettings {
             request: request(args.target, args.document, parameters, args.start.reason),
-            escape_char: args.escape.escape_char,
+            escape_char: args.escape_char,
             payload_len: args.start.payload_size.into(),
             service: ServiceSettings {
                 aws: args.aws,
