@@ -45,6 +45,7 @@ pub enum Typed {
 pub struct Escapes {
     char: EscapeChar,
     state: State,
+    paste: Paste,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +63,7 @@ impl Escapes {
         Self {
             char,
             state: State::LineStart,
+            paste: Paste::default(),
         }
     }
 
@@ -75,8 +77,9 @@ impl Escapes {
         // Where the bytes begin that are not in `parts` yet.
         let mut start = 0;
         for (index, &byte) in input.iter().enumerate() {
+            self.paste.follow(byte);
             match (self.state, byte) {
-                (State::LineStart, _) if byte == escape => {
+                (State::LineStart, _) if byte == escape && !self.paste.is_open => {
                     push_data(&mut parts, input.slice(start..index));
                     start = index;
                     self.state = State::Escaped;
@@ -104,6 +107,38 @@ impl Escapes {
             push_data(&mut parts, input.slice(start..));
         }
         parts
+    }
+}
+
+/// Finds pasted text, which terminals put into brackets if the far side has asked for it: nobody has typed what is in
+/// there.
+#[derive(Debug, Default)]
+struct Paste {
+    is_open: bool,
+    /// How much of a bracket has come, bytes.
+    matched_len: u8,
+    /// What tells the brackets apart.
+    is_opening: bool,
+}
+
+impl Paste {
+    /// The brackets are `ESC [ 2 0 0 ~` and `ESC [ 2 0 1 ~`.
+    fn follow(&mut self, byte: u8) {
+        self.matched_len = match (self.matched_len, byte) {
+            (_, 0x1b) => 1,
+            (1, b'[') => 2,
+            (2, b'2') => 3,
+            (3, b'0') => 4,
+            (4, b'0' | b'1') => {
+                self.is_opening = byte == b'0';
+                5
+            }
+            (5, b'~') => {
+                self.is_open = self.is_opening;
+                0
+            }
+            _ => 0,
+        };
     }
 }
 
@@ -181,6 +216,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_pasted_in_brackets_has_no_escapes() {
+        let pasted = "\x1b[200~~.\r~.\r~?\r\x1b[201~";
+        assert_eq!(typed(&[pasted]), pasted);
+        assert_eq!(typed(&[pasted, "\r~."]), format!("{pasted}\r<end>"));
+        assert_eq!(
+            typed(&["\x1b[20", "0~\r~.\x1b[", "201~\r~?"]),
+            "\x1b[200~\r~.\x1b[201~\r<help>"
+        );
+        assert_eq!(typed(&["\x1b[2;5~\r~."]), "\x1b[2;5~\r<end>");
+    }
+
+    #[test]
     fn the_escape_character_waits_for_what_follows_it() {
         assert_eq!(escapes().parse(Bytes::from_static(b"~")), []);
         assert_eq!(typed(&["~", "."]), "<end>");
@@ -206,7 +253,7 @@ mod tests {
     proptest! {
         /// What is typed means the same however it arrives.
         #[test]
-        fn pieces_do_not_matter(input in "[~.?a\r\n\u{1a}]{0,24}", cuts in prop::collection::vec(0_usize..24, 0..6)) {
+        fn pieces_do_not_matter(input in "([~.?a\r\n\u{1a}]|\u{1b}\\[20[01]~){0,16}", cuts in prop::collection::vec(0_usize..64, 0..6)) {
             let mut cuts: Vec<_> = cuts.into_iter().filter(|cut| *cut <= input.len()).collect();
             cuts.extend([0, input.len()]);
             cuts.sort_unstable();
