@@ -5,6 +5,7 @@ mod credentials;
 mod environment;
 mod error;
 mod identity;
+mod instance_connect;
 pub mod kms;
 mod retry;
 pub mod session;

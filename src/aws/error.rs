@@ -104,7 +104,11 @@ impl Aws {
 /// credentials' age.
 pub(super) fn is_denial(code: &str) -> bool {
     let name = code.strip_suffix("Exception").unwrap_or(code);
-    matches!(name, "AccessDenied" | "UnauthorizedOperation" | "Forbidden")
+    // EC2 Instance Connect says `AuthException`.
+    matches!(
+        name,
+        "AccessDenied" | "Auth" | "UnauthorizedOperation" | "Forbidden"
+    )
 }
 
 /// Explains an error code of the service.

@@ -89,7 +89,10 @@ impl Aws {
         }
     }
 
-    async fn describe(&self, target: &str) -> Result<Option<InstanceInformation>, String> {
+    pub(super) async fn describe(
+        &self,
+        target: &str,
+    ) -> Result<Option<InstanceInformation>, String> {
         let filter = InstanceInformationStringFilter::builder()
             .key("InstanceIds")
             .values(target)
@@ -110,7 +113,7 @@ impl Aws {
 /// Longest wait for the inventory. It only improves a message, so the user is not kept long.
 const LOOKUP_DEADLINE: Duration = Duration::from_secs(5);
 
-fn explain_unknown(target: &str, region: &str) -> Failure {
+pub(super) fn explain_unknown(target: &str, region: &str) -> Failure {
     Failure::new(
         Exit::Target,
         format!("{target} is not known to Systems Manager in this account in {region}"),
