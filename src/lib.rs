@@ -18,6 +18,7 @@ pub mod session;
 pub mod settings;
 pub mod signals;
 pub mod spec;
+pub mod ssh;
 pub mod stream;
 pub mod terminal;
 pub mod tunnel;
