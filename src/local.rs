@@ -11,6 +11,7 @@ mod listener;
 #[cfg(target_os = "linux")]
 mod owner;
 pub mod pump;
+pub mod stdio;
 mod stream;
 #[cfg(unix)]
 mod unix;

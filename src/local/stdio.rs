@@ -1,0 +1,189 @@
+//! Standard input and output as the two directions of a connection.
+//!
+//! One thread reads and one writes, both with blocking calls. Whatever was inherited therefore works, be it a pipe, a
+//! socket, a terminal or a file, and descriptors that other processes share keep their flags. Nobody waits for the
+//! threads: neither a writer who writes nothing nor a reader who reads nothing holds up the end of the process.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::thread;
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+pub use carry::{Carried, carry};
+
+mod carry;
+
+/// Bytes read from standard input at a time: what a pipe holds on Linux.
+const READ_LEN: usize = 64 * 1024;
+/// A shorter rest of the buffer is not read into.
+const MIN_READ_LEN: usize = 4 * 1024;
+
+/// Standard input, read ahead by one chunk.
+#[derive(Debug)]
+pub struct Input {
+    chunks: mpsc::Receiver<Bytes>,
+}
+
+/// Standard output.
+#[derive(Debug)]
+pub struct Output {
+    chunks: mpsc::Sender<Bytes>,
+    results: mpsc::Receiver<io::Result<()>>,
+    _watcher: AbortOnDropHandle<()>,
+}
+
+/// Takes standard input and output over; nothing else may use them from here on. Must be called within a runtime.
+///
+/// `abandoned` is cancelled when nobody can read standard output any more, where the system tells.
+///
+/// # Errors
+///
+/// When there are no descriptors or threads left.
+pub fn open(abandoned: CancellationToken) -> io::Result<(Input, Output)> {
+    let (stdin, stdout, watched) = (sys::stdin()?, sys::stdout()?, sys::stdout()?);
+    let (read, chunks) = mpsc::channel(1);
+    thread::Builder::new()
+        .name("stdin".to_owned())
+        .spawn(move || read_all(stdin, &read))?;
+    let input = Input { chunks };
+
+    let (chunks, to_write) = mpsc::channel(1);
+    let (written, results) = mpsc::channel(1);
+    thread::Builder::new()
+        .name("stdout".to_owned())
+        .spawn(move || write_all(stdout, to_write, &written))?;
+    let watcher = tokio::spawn(async move {
+        sys::abandoned(watched).await;
+        abandoned.cancel();
+    });
+    let output = Output {
+        chunks,
+        results,
+        _watcher: AbortOnDropHandle::new(watcher),
+    };
+    Ok((input, output))
+}
+
+impl Input {
+    /// Returns the next bytes; `None` at the end, which a broken input is too.
+    pub async fn read(&mut self) -> Option<Bytes> {
+        self.chunks.recv().await
+    }
+}
+
+impl Output {
+    /// Writes all of `bytes`, and returns when that is done.
+    ///
+    /// # Errors
+    ///
+    /// When nobody reads them, or they cannot be stored.
+    pub async fn write(&mut self, bytes: Bytes) -> io::Result<()> {
+        let gone = || io::Error::from(ErrorKind::BrokenPipe);
+        self.chunks.send(bytes).await.map_err(|_| gone())?;
+        self.results.recv().await.ok_or_else(gone)?
+    }
+
+    /// Has the reader see the end of the data, although the process goes on; where that cannot be done, the reader
+    /// sees it when the process ends.
+    pub fn close(self) {
+        if let Err(error) = sys::release_stdout() {
+            tracing::debug!(%error, "standard output stays open");
+        }
+    }
+}
+
+fn read_all(mut stdin: File, read: &mpsc::Sender<Bytes>) {
+    let mut buffer = BytesMut::new();
+    loop {
+        if buffer.len() < MIN_READ_LEN {
+            buffer = BytesMut::zeroed(READ_LEN);
+        }
+        match stdin.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(len) => {
+                if read.blocking_send(buffer.split_to(len).freeze()).is_err() {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => {
+                tracing::debug!(%error, "standard input broke");
+                return;
+            }
+        }
+    }
+}
+
+fn write_all(
+    mut stdout: File,
+    mut to_write: mpsc::Receiver<Bytes>,
+    written: &mpsc::Sender<io::Result<()>>,
+) {
+    while let Some(bytes) = to_write.blocking_recv() {
+        if written.blocking_send(stdout.write_all(&bytes)).is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(unix)]
+mod sys {
+    use std::fs::File;
+    use std::io;
+    use std::os::fd::AsFd;
+
+    use tokio::io::Interest;
+    use tokio::net::unix::pipe::Sender;
+
+    pub(super) fn stdin() -> io::Result<File> {
+        Ok(io::stdin().as_fd().try_clone_to_owned()?.into())
+    }
+
+    pub(super) fn stdout() -> io::Result<File> {
+        Ok(io::stdout().as_fd().try_clone_to_owned()?.into())
+    }
+
+    /// Waits until the other end of `stdout` is closed. Files and the like have no other end.
+    pub(super) async fn abandoned(stdout: File) {
+        // Never written to through this handle, so that it need be neither a pipe nor non-blocking.
+        if let Ok(stdout) = Sender::from_file_unchecked(stdout)
+            && stdout.ready(Interest::ERROR).await.is_ok()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
+
+    /// Closes the last descriptor of standard output: its number has to remain in use.
+    pub(super) fn release_stdout() -> io::Result<()> {
+        let null = File::options().write(true).open("/dev/null")?;
+        Ok(rustix::stdio::dup2_stdout(null)?)
+    }
+}
+
+#[cfg(windows)]
+mod sys {
+    use std::fs::File;
+    use std::io;
+    use std::os::windows::io::AsHandle;
+
+    pub(super) fn stdin() -> io::Result<File> {
+        Ok(io::stdin().as_handle().try_clone_to_owned()?.into())
+    }
+
+    pub(super) fn stdout() -> io::Result<File> {
+        Ok(io::stdout().as_handle().try_clone_to_owned()?.into())
+    }
+
+    pub(super) async fn abandoned(_stdout: File) {
+        std::future::pending().await
+    }
+
+    pub(super) fn release_stdout() -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
