@@ -14,9 +14,12 @@ pub use console::{DocumentArgs, ExecArgs, ShellArgs};
 #[cfg(feature = "lab")]
 pub use lab::{AgentArgs, EmbeddedLabArgs, LabArgs};
 
+pub use ssh::{KeyArgs, ProxyArgs, SshConfigArgs};
+
 mod console;
 #[cfg(feature = "lab")]
 mod lab;
+mod ssh;
 mod text;
 
 /// Make remote ports local, through AWS Session Manager.
@@ -78,6 +81,18 @@ pub enum Job {
     /// Ctrl-C is passed on as SIGINT; the second one ends the session.
     Exec(Box<ExecArgs>),
 
+    /// Connect standard input and output to a port of TARGET, as ProxyCommand of ssh.
+    ///
+    /// Nothing but data is written to standard output. The exit code is 0 when both sides are done, or when whoever uses
+    /// this ends it. `ssmfwd ssh-config` makes ssh, scp, sftp and rsync use it.
+    Proxy(Box<ProxyArgs>),
+
+    /// Print the stanza with which ssh, scp, sftp and rsync reach managed nodes by their id.
+    ///
+    /// With it, `ssh i-0123456789abcdef0` goes through Session Manager. --install adds it to ~/.ssh/config. The options
+    /// are those the stanza gives to `ssmfwd proxy`.
+    SshConfig(Box<SshConfigArgs>),
+
     /// Run a Session Manager of your own on loopback; no AWS account is needed.
     ///
     /// It serves the Systems Manager API, the message gateway and one agent per TARGET, prints the environment that
@@ -110,9 +125,12 @@ impl Job {
             Self::Forward(args) => args.output,
             Self::Shell(args) => args.output.into(),
             Self::Exec(args) => args.output.into(),
+            Self::Proxy(args) => args.output(),
             #[cfg(feature = "lab")]
             Self::Lab(args) => args.output,
-            Self::Completions { .. } | Self::Man { .. } => OutputArgs::default(),
+            Self::SshConfig(_) | Self::Completions { .. } | Self::Man { .. } => {
+                OutputArgs::default()
+            }
         }
     }
 }
@@ -122,6 +140,8 @@ impl Job {
 pub enum Page {
     Shell,
     Exec,
+    Proxy,
+    SshConfig,
     #[cfg(feature = "lab")]
     Lab,
     Completions,
@@ -134,6 +154,8 @@ impl Page {
         match self {
             Self::Shell => "shell",
             Self::Exec => "exec",
+            Self::Proxy => "proxy",
+            Self::SshConfig => "ssh-config",
             #[cfg(feature = "lab")]
             Self::Lab => "lab",
             Self::Completions => "completions",
@@ -293,6 +315,10 @@ pub struct OutputArgs {
     /// Print errors only.
     #[arg(long, short)]
     pub quiet: bool,
+
+    /// Whether every message is one line that names this program. No option: the job decides.
+    #[arg(skip)]
+    pub is_brief: bool,
 }
 
 /// What is printed beside the data of standard output, on standard error.
@@ -314,6 +340,7 @@ impl From<DiagnosticArgs> for OutputArgs {
             json: false,
             verbose: args.verbose,
             quiet: args.quiet,
+            is_brief: false,
         }
     }
 }

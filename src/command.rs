@@ -6,5 +6,7 @@ pub mod forward;
 #[cfg(feature = "lab")]
 pub mod lab;
 pub mod man;
+pub mod proxy;
 mod service;
 pub mod shell;
+pub mod ssh_config;

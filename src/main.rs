@@ -46,6 +46,8 @@ fn run(job: Job, printer: &Printer) -> Result<ExitCode, Failure> {
             let settings = ExecSettings::new(*args)?;
             return block_on(command::exec::run(settings, *printer));
         }
+        Job::Proxy(args) => return block_on(command::proxy::run(*args, *printer)),
+        Job::SshConfig(args) => command::ssh_config::run(*args, printer)?,
         #[cfg(feature = "lab")]
         Job::Lab(args) => return block_on(command::lab::run(args, *printer)),
         Job::Completions { shell } => command::completions::run(shell, printer)?,

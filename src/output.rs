@@ -24,6 +24,9 @@ mod writer;
 pub enum Format {
     /// Sentences, on standard error.
     Human,
+    /// The same, each one line that begins with the program's name: for standard error that other programs write to
+    /// as well.
+    Brief,
     /// One JSON object per line, on standard output.
     Json,
 }
@@ -72,7 +75,7 @@ impl Printer {
     /// Writes one event, if it is of interest at this verbosity.
     pub fn event(&self, event: &Event) {
         match self.format {
-            Format::Human => {
+            Format::Human | Format::Brief => {
                 if let Some(text) = self.sentence(event) {
                     self.write(Destination::Stderr, text.into_bytes());
                 }
@@ -121,7 +124,17 @@ impl Printer {
 
     /// What a person is told about `event`, with its line feed.
     fn sentence(&self, event: &Event) -> Option<String> {
-        (event.verbosity() <= self.verbosity).then(|| format!("{event}\n"))
+        if event.verbosity() > self.verbosity {
+            return None;
+        }
+        Some(match (self.format, event) {
+            (Format::Brief, Event::Error { message, hint, .. }) => match hint {
+                Some(hint) => format!("ssmfwd: {message}; {hint}\n"),
+                None => format!("ssmfwd: {message}\n"),
+            },
+            (Format::Brief, event) => format!("ssmfwd: {event}\n"),
+            (Format::Human | Format::Json, event) => format!("{event}\n"),
+        })
     }
 }
 
@@ -133,9 +146,10 @@ impl Default for Printer {
 
 impl From<OutputArgs> for Printer {
     fn from(args: OutputArgs) -> Self {
-        let format = match args.json {
-            true => Format::Json,
-            false => Format::Human,
+        let format = match (args.json, args.is_brief) {
+            (true, _) => Format::Json,
+            (false, true) => Format::Brief,
+            (false, false) => Format::Human,
         };
         let verbosity = match (args.quiet, args.verbose) {
             (true, _) => Verbosity::Quiet,
@@ -222,6 +236,19 @@ mod tests {
         assert_eq!(
             quiet.sentence(&error).unwrap(),
             "error: no such target\nhint: look again\n"
+        );
+    }
+
+    #[test]
+    fn a_brief_failure_is_one_line_with_its_fix() {
+        let brief = printer(OutputArgs {
+            is_brief: true,
+            ..OutputArgs::default()
+        });
+        let failure = Failure::new(Exit::Target, "no such target").with_hint("look again");
+        assert_eq!(
+            brief.sentence(&(&failure).into()).unwrap(),
+            "ssmfwd: no such target; look again\n"
         );
     }
 

@@ -194,8 +194,8 @@ fn custom(
     })
 }
 
-/// Replaces the values of the keys that were typed; an empty value leaves the key out.
-fn override_parameters(
+/// Has the parameters the user typed replace those there are. A name with an empty value has none.
+pub fn override_parameters(
     parameters: &mut BTreeMap<String, Vec<String>>,
     typed: Vec<(String, String)>,
 ) {

@@ -126,6 +126,16 @@ pub enum Event {
         /// The environment that makes AWS tools use it.
         environment: BTreeMap<&'static str, String>,
     },
+    /// The configuration of `ssh` has the stanza.
+    SshConfigInstalled {
+        /// The file it is in.
+        path: String,
+        /// Whether the file had to be changed for it.
+        is_changed: bool,
+        /// A copy of the file as it was before; absent if there was none, or nothing had to be changed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        backup: Option<String>,
+    },
     /// What the account's administrator has to say to whoever starts a session.
     Notice { message: String },
     /// Something to be careful about; the program goes on.
@@ -207,9 +217,10 @@ impl Event {
     pub fn verbosity(&self) -> Verbosity {
         match self {
             Self::Error { .. } => Verbosity::Quiet,
-            Self::Connected { .. } | Self::Notice { .. } | Self::Warning { .. } => {
-                Verbosity::Normal
-            }
+            Self::Connected { .. }
+            | Self::SshConfigInstalled { .. }
+            | Self::Notice { .. }
+            | Self::Warning { .. } => Verbosity::Normal,
             #[cfg(feature = "lab")]
             Self::LabStarted { .. } => Verbosity::Normal,
             Self::ConnectionClosed {
@@ -347,6 +358,17 @@ impl fmt::Display for Event {
             Self::Closed { session_id, reason } => {
                 write!(f, "session {session_id} ended: {}", one_line(reason))
             }
+            Self::SshConfigInstalled {
+                path,
+                is_changed,
+                backup,
+            } => match (is_changed, backup) {
+                (false, _) => write!(f, "the stanza is in {path} already"),
+                (true, None) => write!(f, "the stanza is in {path}, a new file"),
+                (true, Some(backup)) => {
+                    write!(f, "the stanza is in {path}; as it was before: {backup}")
+                }
+            },
             #[cfg(feature = "lab")]
             Self::LabStarted {
                 endpoint_url,

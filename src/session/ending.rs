@@ -9,7 +9,7 @@ use crate::failure::{Exit, Failure};
 /// Texts of agent and service, and what to do about them.
 ///
 /// Source: PROTOCOL section "Output texts for failures"; each is part of a longer text.
-const KNOWN_OUTPUTS: [(&str, &str); 10] = [
+const KNOWN_OUTPUTS: [(&str, &str); 11] = [
     (
         "timed out due to inactivity",
         "the account's idle timeout ended it; raise idleSessionTimeout in the session preferences, \
@@ -53,6 +53,10 @@ const KNOWN_OUTPUTS: [(&str, &str); 10] = [
     (
         "connection refused",
         "nothing listens on that port of the target",
+    ),
+    (
+        "Unable to connect to specified port",
+        "check that the service runs on that port of the target",
     ),
 ];
 

@@ -1,0 +1,255 @@
+//! `ssmfwd proxy`: standard input and output as a connection to a port of the target.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ssmfwd_protocol::config::Config;
+use tokio_util::sync::CancellationToken;
+
+use crate::aws::{Aws, StartSession, TargetKind};
+use crate::cli::{KeyArgs, ProxyArgs};
+use crate::failure::{Exit, Failure};
+use crate::local::stdio::{self, Carried, Input, Output, carry};
+use crate::output::{self, Event, Printer, Verbosity};
+use crate::session::{self, Session, StartError};
+use crate::settings::override_parameters;
+use crate::signals;
+use crate::ssh::key::PublicKey;
+use crate::ssh::key_file::{self, KeyFile};
+use crate::stream::End;
+
+/// Carries one connection until either side is done, or nobody reads standard output any more.
+///
+/// # Errors
+///
+/// When the connection could not be made, or did not end well.
+pub async fn run(args: ProxyArgs, printer: Printer) -> Result<ExitCode, Failure> {
+    let shutdown = signals::cancelled_by_signals()?;
+    let (input, output) = stdio::open(shutdown.clone()).map_err(|error| {
+        let message = format!("cannot use standard input and output: {error}");
+        Failure::new(Exit::Failure, message)
+    })?;
+    let target = identifier(&args.target);
+    let key = Key::of(&args.key, target)?;
+    match start(&args, target, key.as_ref(), &shutdown).await {
+        Ok(session) => Ok(serve(session, &args, (input, output), &printer, &shutdown).await),
+        Err(StartError::Failed(failure)) => Err(failure),
+        Err(StartError::Interrupted { may_have_begun }) => {
+            tracing::debug!(may_have_begun, "interrupted");
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// The target without the label that only matters to the configuration of `ssh`.
+fn identifier(target: &str) -> &str {
+    match target.split_once('.') {
+        Some((id, _label)) if TargetKind::of(id).is_ok() => id,
+        _ => target,
+    }
+}
+
+/// Starts the session and pushes the key, both at once: neither is of use alone.
+async fn start(
+    args: &ProxyArgs,
+    target: &str,
+    key: Option<&Key>,
+    shutdown: &CancellationToken,
+) -> Result<Session, StartError> {
+    let interrupted = StartError::Interrupted {
+        may_have_begun: false,
+    };
+    let options = args.aws.clone().into();
+    let aws = tokio::select! {
+        aws = Aws::load(&options) => Arc::new(aws.map_err(StartError::Failed)?),
+        () = shutdown.cancelled() => return Err(interrupted),
+    };
+    let abandoned = shutdown.child_token();
+    let pushing = async {
+        let pushed = match key {
+            Some(key) => key.push(&aws, target, args.user.as_deref()).await,
+            None => Ok(()),
+        };
+        if pushed.is_err() {
+            abandoned.cancel();
+        }
+        pushed
+    };
+    let options = session::Options {
+        config: Config {
+            payload_len: args.payload_size.into(),
+            ..Config::default()
+        },
+        ..session::Options::default()
+    };
+    let starting = Session::start(Arc::clone(&aws), request(args, target), options, &abandoned);
+    let (started, pushed) = tokio::join!(starting, async {
+        tokio::select! {
+            pushed = pushing => pushed.map_err(StartError::Failed),
+            () = shutdown.cancelled() => Err(interrupted),
+        }
+    });
+    match (started, pushed) {
+        (Ok(session), Err(error)) => {
+            let _: Result<(), Failure> = session.close().await;
+            Err(error)
+        }
+        // What made the push fail is what the user has to know; the session was only given up.
+        (Err(StartError::Interrupted { .. }), Err(error)) => Err(error),
+        (started, _) => started,
+    }
+}
+
+fn request(args: &ProxyArgs, target: &str) -> StartSession {
+    let port = ("portNumber".to_owned(), vec![args.port.to_string()]);
+    let mut parameters = BTreeMap::from([port]);
+    override_parameters(&mut parameters, args.parameters.clone());
+    StartSession {
+        target: target.to_owned(),
+        document: Some(args.document.clone()),
+        parameters,
+        reason: args.reason.clone(),
+    }
+}
+
+/// Carries the connection over a session, and ends that.
+async fn serve(
+    mut session: Session,
+    args: &ProxyArgs,
+    (input, mut output): (Input, Output),
+    printer: &Printer,
+    shutdown: &CancellationToken,
+) -> ExitCode {
+    let message = &session.established().customer_message;
+    if printer.verbosity() >= Verbosity::Verbose && !message.is_empty() {
+        printer.event(&Event::Notice {
+            message: message.clone(),
+        });
+    }
+    let opener = session.opener();
+    let carrying = async {
+        let stream = opener.open().await.map_err(|error| {
+            let message = format!("cannot open a connection: {error}");
+            Failure::new(Exit::Failure, message)
+        })?;
+        let patience = Duration::from_secs(args.half_close.into());
+        Ok(carry(stream, input, &mut output, patience).await)
+    };
+    let outcome = tokio::select! {
+        carried = carrying => match carried {
+            Ok(carried) => judge(carried, &mut session, args).await,
+            Err(failure) => Err(failure),
+        },
+        () = shutdown.cancelled() => Ok(()),
+    };
+    let exit = match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        // Said before the reader sees the end: `ssh` ends at once then, and leaves the terminal to the shell.
+        Err(failure) => {
+            printer.failure(&failure);
+            output::flush();
+            failure.exit.into()
+        }
+    };
+    // The reader need not wait for the service.
+    output.close();
+    close(session, printer).await;
+    exit
+}
+
+/// Tells whether the connection has ended as it should.
+async fn judge(carried: Carried, session: &mut Session, args: &ProxyArgs) -> Result<(), Failure> {
+    let ProxyArgs { target, port, .. } = args;
+    let failed = |message: String| Failure::new(Exit::Failure, message);
+    match carried {
+        Carried::Ended(End::Finished) | Carried::Unread => Ok(()),
+        Carried::Silent => Err(failed(format!(
+            "standard input ended, and nothing came from port {port} of {target} for {} s",
+            args.half_close
+        ))
+        .with_hint("raise --half-close if more is to come")),
+        Carried::Ended(End::Cut) => Err(failed(format!(
+            "port {port} of {target} did not take everything that was sent"
+        ))),
+        Carried::Ended(End::Refused) => Err(failed(format!(
+            "nothing accepts connections on port {port} of {target}"
+        ))
+        .with_hint("check that the service runs there, and the port")),
+        Carried::Ended(End::Lost) => {
+            let failure = session.ended().await;
+            // The agent ends a session that carries one connection when that is at its end.
+            match session.output().map(str::trim) {
+                Some("") => Ok(()),
+                _ => Err(failure),
+            }
+        }
+    }
+}
+
+/// Ends the session. Whoever uses the proxy may be gone already, and is not bothered if that fails.
+async fn close(session: Session, printer: &Printer) {
+    let session_id = session.id().to_owned();
+    let reason = session.end().unwrap_or("terminated").to_owned();
+    match session.close().await {
+        Ok(()) => printer.event(&Event::Closed { session_id, reason }),
+        Err(failure) => tracing::warn!(session_id, %failure, "the session may go on"),
+    }
+}
+
+/// The key to push, held for as long as the connection lasts.
+enum Key {
+    Given(PublicKey),
+    Made(KeyFile),
+}
+
+impl Key {
+    fn of(args: &KeyArgs, target: &str) -> Result<Option<Self>, Failure> {
+        let Some(file) = &args.push_key else {
+            return Ok(None);
+        };
+        if TargetKind::of(target)? != TargetKind::Instance {
+            let message = format!("{target} is no EC2 instance: no key can be pushed to it");
+            return Err(Failure::new(Exit::Usage, message)
+                .with_hint("add a key to its authorized_keys, and leave out --push-key"));
+        }
+        Ok(Some(match file {
+            Some(file) => Self::Given(key_file::read_public(file)?),
+            None => Self::Made(KeyFile::acquire(key_file::default_path()?)?),
+        }))
+    }
+
+    async fn push(&self, aws: &Aws, target: &str, user: Option<&str>) -> Result<(), Failure> {
+        let public = match self {
+            Self::Given(public) => public,
+            Self::Made(file) => file.public(),
+        };
+        let user = match user {
+            Some(user) => user,
+            None => aws.default_user(target).await?,
+        };
+        let public = public.to_string();
+        aws.send_ssh_public_key(target, user, &public).await?;
+        tracing::debug!(target, user, "key pushed");
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_no_part_of_the_target() {
+        for (target, id) in [
+            ("i-0abc", "i-0abc"),
+            ("i-0abc.prod", "i-0abc"),
+            ("mi-0abc.prod.eu", "mi-0abc"),
+            ("ecs:web_0af1_0af1-1.x", "ecs:web_0af1_0af1-1"),
+            ("db.internal", "db.internal"),
+        ] {
+            assert_eq!(identifier(target), id);
+        }
+    }
+}
