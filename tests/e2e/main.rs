@@ -21,5 +21,6 @@ mod restart;
 mod resume;
 mod secrets;
 mod shell;
+mod ssh;
 mod support;
 mod transfers;

@@ -1,0 +1,8 @@
+//! OpenSSH's own programs through the stanza that `ssh-config` writes.
+
+mod failures;
+mod keys;
+mod pipe;
+mod server;
+mod sessions;
+mod transfers;
