@@ -90,7 +90,10 @@ impl KeyFile {
             .truncate(false)
             .open(path.with_extension("lock"))
             .map_err(cannot)?;
-        lock.lock_shared().map_err(cannot)?;
+        if let Err(error) = lock.lock_shared() {
+            // Then the key is never removed, since that takes the lock for oneself.
+            tracing::debug!(%error, "the key cannot be locked");
+        }
         let text = match read(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => create(&path),
             read => read,
