@@ -116,22 +116,33 @@ impl Aws {
         let session_id = output
             .session_id
             .ok_or_else(|| incomplete("ssm:StartSession", "SessionId"))?;
-        let accepted = parse_answer(
-            "ssm:StartSession",
-            output.token_value,
-            output.stream_url,
-            self.region(),
-            self.user_endpoint.as_ref(),
-        );
-        match accepted {
-            Ok((token, stream_url)) => {
-                debug!(session_id, "session started");
-                Ok(StartedSession {
-                    session_id,
-                    token,
-                    stream_url,
-                })
+        debug!(session_id, "session started");
+        match complete("ssm:StartSession", output.token_value, output.stream_url) {
+            Ok((token, stream_url)) => self.adopt_session(session_id, token, &stream_url).await,
+            Err(failure) => {
+                self.abandon(&session_id).await;
+                Err(failure)
             }
+        }
+    }
+
+    /// Takes over a session that has been started, by whomever.
+    ///
+    /// # Errors
+    ///
+    /// [`Exit::Failure`] if its stream URL does not lead to Session Manager. It is terminated then.
+    pub async fn adopt_session(
+        &self,
+        session_id: String,
+        token: Token,
+        stream_url: &str,
+    ) -> Result<StartedSession, Failure> {
+        match StreamUrl::parse(stream_url, self.region(), self.user_endpoint.as_ref()) {
+            Ok(stream_url) => Ok(StartedSession {
+                session_id,
+                token,
+                stream_url,
+            }),
             Err(failure) => {
                 self.abandon(&session_id).await;
                 Err(failure)
@@ -166,14 +177,10 @@ impl Aws {
         let Some(token) = output.token_value.filter(|token| !token.is_empty()) else {
             return Err(ResumeError::Gone);
         };
-        let (token, stream_url) = parse_answer(
-            "ssm:ResumeSession",
-            Some(token),
-            output.stream_url,
-            self.region(),
-            self.user_endpoint.as_ref(),
-        )
-        .map_err(ResumeError::Refused)?;
+        let (token, stream_url) = complete("ssm:ResumeSession", Some(token), output.stream_url)
+            .map_err(ResumeError::Refused)?;
+        let stream_url = StreamUrl::parse(&stream_url, self.region(), self.user_endpoint.as_ref())
+            .map_err(ResumeError::Refused)?;
         Ok(Resumption { token, stream_url })
     }
 
@@ -225,17 +232,15 @@ impl Aws {
 /// Longest wait for the termination of a session that is given up.
 const ABANDON_DEADLINE: Duration = Duration::from_secs(3);
 
-fn parse_answer(
+fn complete(
     action: &str,
     token: Option<String>,
     stream_url: Option<String>,
-    region: &str,
-    user_endpoint: Option<&url::Url>,
-) -> Result<(Token, StreamUrl), Failure> {
+) -> Result<(Token, String), Failure> {
     let token = token.filter(|token| !token.is_empty());
     let token = token.ok_or_else(|| incomplete(action, "TokenValue"))?;
-    let url = stream_url.ok_or_else(|| incomplete(action, "StreamUrl"))?;
-    Ok((Token(token), StreamUrl::parse(&url, region, user_endpoint)?))
+    let stream_url = stream_url.ok_or_else(|| incomplete(action, "StreamUrl"))?;
+    Ok((Token(token), stream_url))
 }
 
 fn incomplete(action: &str, field: &str) -> Failure {
@@ -261,9 +266,9 @@ mod tests {
     #[test]
     fn incomplete_answers_name_the_field() {
         let url = "wss://ssmmessages.us-east-1.amazonaws.com/v1/data-channel/s".to_owned();
-        let no_token = parse_answer("a", Some(String::new()), Some(url), "us-east-1", None);
+        let no_token = complete("a", Some(String::new()), Some(url));
         assert!(no_token.unwrap_err().message.contains("TokenValue"));
-        let no_url = parse_answer("a", Some("t".into()), None, "us-east-1", None);
+        let no_url = complete("a", Some("t".into()), None);
         assert!(no_url.unwrap_err().message.contains("StreamUrl"));
     }
 }
