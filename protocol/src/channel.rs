@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::control::{Closing, OpenDataChannelInput};
 use crate::endpoint::{Endpoint, Transmit};
 use crate::error::ProtocolError;
-use crate::handshake::Agreed;
+use crate::handshake::{Agreed, Properties};
 use crate::message::{Flag, Message, MessageType, PayloadType};
 use crate::port::Port;
 use crate::reliable::{Payload, Reliable, Side};
@@ -52,6 +52,8 @@ pub struct Channel {
     disconnect: Option<i64>,
     /// From the moment the data key is known.
     cipher: Option<Cipher>,
+    /// Of the session's document, until the handshake is complete.
+    properties: Properties,
     port: Option<Port>,
     timers: TimerTable,
     undecodable_count: u32,
@@ -77,6 +79,7 @@ impl Channel {
             barrier: None,
             disconnect: None,
             cipher: None,
+            properties: Properties::new(),
             port: None,
             timers: TimerTable::default(),
             undecodable_count: 0,

@@ -114,6 +114,9 @@ pub(crate) struct KmsResult {
     pub(crate) is_challenge_bound: bool,
 }
 
+/// What a port document says, by name.
+pub(crate) type Properties = BTreeMap<String, String>;
+
 /// What both ends agreed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Agreed {
@@ -130,6 +133,8 @@ pub(crate) struct Answer {
     pub(crate) response: HandshakeResponse,
     /// `Err` if the request asks for what is not supported.
     pub(crate) agreed: Result<Agreed, Unsupported>,
+    /// The properties of a port document.
+    pub(crate) properties: Properties,
     /// The data key the response has to bring.
     pub(crate) key_request: Option<KeyRequest>,
 }
@@ -157,12 +162,14 @@ impl Answer {
             .map_err(|_| malformed.clone())?;
 
         let mut kind = None;
+        let mut properties = Properties::new();
         let mut key_request = None;
         let mut refusal = None;
         let mut processed = Vec::with_capacity(request.requested_client_actions.len());
         for action in request.requested_client_actions {
             let outcome = match action.action_type.as_str() {
                 SESSION_TYPE if kind.is_none() => {
+                    properties = texts(action.action_parameters.get("Properties"));
                     session_kind(&action.action_parameters, agent_version)
                         .map(|found| kind = Some(found))
                 }
@@ -197,6 +204,7 @@ impl Answer {
         Ok(Self {
             response,
             agreed,
+            properties,
             key_request,
         })
     }
@@ -272,6 +280,13 @@ impl HandshakeResponse {
     }
 }
 
+fn texts(properties: Option<&Value>) -> Properties {
+    let properties = properties.and_then(Value::as_object).into_iter().flatten();
+    properties
+        .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+        .collect()
+}
+
 fn session_kind(parameters: &Value, agent: Version) -> Result<SessionKind, Unsupported> {
     let session_type = parameters
         .get(SESSION_TYPE)
@@ -302,7 +317,7 @@ impl HandshakeRequest {
     pub(crate) fn new(
         agent_version: Version,
         session_type: &str,
-        properties: Option<&BTreeMap<String, String>>,
+        properties: Option<&Properties>,
         kms: Option<KmsRequest>,
     ) -> Self {
         let session = serde_json::json!({ SESSION_TYPE: session_type, "Properties": properties });
@@ -371,6 +386,15 @@ mod tests {
             assert!(answer.response.processed_client_actions[0].is_success());
             assert_eq!(answer.response.client_version, CLIENT_VERSION);
         }
+    }
+
+    #[test]
+    fn properties_that_are_text_are_handed_out() {
+        let properties = r#"{"portNumber":"80","localPortNumber":"","odd":80,"none":null}"#;
+        let answer = Answer::to(request("3.3.987.0", &port(properties)).as_bytes()).unwrap();
+        let expected = [("localPortNumber", ""), ("portNumber", "80")];
+        let found = answer.properties.iter();
+        assert!(found.map(|(name, value)| (&**name, &**value)).eq(expected));
     }
 
     fn session(session_type: &str) -> String {

@@ -21,9 +21,9 @@ use crate::support::{
 /// What is sent while the other side does not read: several times the bound.
 const TRANSFER_LEN: u64 = 160 << 20;
 
-/// What the client may grow by meanwhile, in KiB. Its buffers are 4 MiB received, as much again on
-/// its way to a local side, and 1 MiB sent; the rest is what the allocator makes of that.
-const BOUND_KIB: u64 = 32 << 10;
+/// What the client may grow by meanwhile, in KiB. Its buffers are 32 MiB received, some MiB on their
+/// way to a local side, and 3.5 MiB sent; the rest is what the allocator makes of that.
+const BOUND_KIB: u64 = 64 << 10;
 
 /// A socket that counts the bytes the system has taken from its writer.
 struct Counted {

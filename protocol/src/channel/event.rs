@@ -1,5 +1,7 @@
 //! What a channel tells its driver.
 
+use std::collections::BTreeMap;
+
 use crate::error::{ProtocolError, Unsupported};
 use crate::session::SessionKind;
 use crate::version::Version;
@@ -30,6 +32,8 @@ pub struct Established {
     pub agent_version: Option<Version>,
     /// What the session is for.
     pub kind: SessionKind,
+    /// The properties of a port session's document, its parameters filled in. Those that are no text are left out.
+    pub properties: BTreeMap<String, String>,
     /// The account's message to its users; often empty.
     pub customer_message: String,
 }

@@ -53,7 +53,8 @@ impl Channel {
         now: Instant,
         payload: &[u8],
     ) -> Result<(), ProtocolError> {
-        let answer = Answer::to(payload)?;
+        let mut answer = Answer::to(payload)?;
+        self.properties = std::mem::take(&mut answer.properties);
         match (&answer.agreed, &answer.key_request) {
             (Err(refusal), _) => {
                 let reason = CloseReason::Unsupported(refusal.clone());
@@ -151,6 +152,7 @@ impl Channel {
         self.events.push_back(Event::Established(Established {
             agent_version: agreed.agent_version,
             kind: agreed.kind,
+            properties: std::mem::take(&mut self.properties),
             customer_message,
         }));
     }
