@@ -54,6 +54,7 @@ Register-ArgumentCompleter -Native -CommandName 'ssmfwd' -ScriptBlock {
             [CompletionResult]::new('proxy', 'proxy', [CompletionResultType]::ParameterValue, 'Connect standard input and output to a port of TARGET, as ProxyCommand of ssh')
             [CompletionResult]::new('ssh-config', 'ssh-config', [CompletionResultType]::ParameterValue, 'Print the stanza with which ssh, scp, sftp and rsync reach managed nodes by their id')
             [CompletionResult]::new('lab', 'lab', [CompletionResultType]::ParameterValue, 'Run a Session Manager of your own on loopback; no AWS account is needed')
+            [CompletionResult]::new('plugin', 'plugin', [CompletionResultType]::ParameterValue, 'Be the AWS CLI''s session-manager-plugin, which a link of that name to ssmfwd is too')
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Print the completion script of a shell')
             [CompletionResult]::new('man', 'man', [CompletionResultType]::ParameterValue, 'Print a man page')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
@@ -151,6 +152,11 @@ Register-ArgumentCompleter -Native -CommandName 'ssmfwd' -ScriptBlock {
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             break
         }
+        'ssmfwd;plugin' {
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
         'ssmfwd;completions' {
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
@@ -167,6 +173,7 @@ Register-ArgumentCompleter -Native -CommandName 'ssmfwd' -ScriptBlock {
             [CompletionResult]::new('proxy', 'proxy', [CompletionResultType]::ParameterValue, 'Connect standard input and output to a port of TARGET, as ProxyCommand of ssh')
             [CompletionResult]::new('ssh-config', 'ssh-config', [CompletionResultType]::ParameterValue, 'Print the stanza with which ssh, scp, sftp and rsync reach managed nodes by their id')
             [CompletionResult]::new('lab', 'lab', [CompletionResultType]::ParameterValue, 'Run a Session Manager of your own on loopback; no AWS account is needed')
+            [CompletionResult]::new('plugin', 'plugin', [CompletionResultType]::ParameterValue, 'Be the AWS CLI''s session-manager-plugin, which a link of that name to ssmfwd is too')
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Print the completion script of a shell')
             [CompletionResult]::new('man', 'man', [CompletionResultType]::ParameterValue, 'Print a man page')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
@@ -185,6 +192,9 @@ Register-ArgumentCompleter -Native -CommandName 'ssmfwd' -ScriptBlock {
             break
         }
         'ssmfwd;help;lab' {
+            break
+        }
+        'ssmfwd;help;plugin' {
             break
         }
         'ssmfwd;help;completions' {

@@ -31,6 +31,9 @@ _ssmfwd() {
             ssmfwd,man)
                 cmd="ssmfwd__subcmd__man"
                 ;;
+            ssmfwd,plugin)
+                cmd="ssmfwd__subcmd__plugin"
+                ;;
             ssmfwd,proxy)
                 cmd="ssmfwd__subcmd__proxy"
                 ;;
@@ -55,6 +58,9 @@ _ssmfwd() {
             ssmfwd__subcmd__help,man)
                 cmd="ssmfwd__subcmd__help__subcmd__man"
                 ;;
+            ssmfwd__subcmd__help,plugin)
+                cmd="ssmfwd__subcmd__help__subcmd__plugin"
+                ;;
             ssmfwd__subcmd__help,proxy)
                 cmd="ssmfwd__subcmd__help__subcmd__proxy"
                 ;;
@@ -71,7 +77,7 @@ _ssmfwd() {
 
     case "${cmd}" in
         ssmfwd)
-            opts="-v -q -h -V --document --parameter --reason --payload-size --half-close --keep-alive --ping-interval --dead-after --lazy --no-reconnect --profile --region --endpoint-url --json --verbose --quiet --ready-fd --lab --agent-version --pace --kms-key --chaos --help --version shell exec proxy ssh-config lab completions man help"
+            opts="-v -q -h -V --document --parameter --reason --payload-size --half-close --keep-alive --ping-interval --dead-after --lazy --no-reconnect --profile --region --endpoint-url --json --verbose --quiet --ready-fd --lab --agent-version --pace --kms-key --chaos --help --version shell exec proxy ssh-config lab plugin completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -213,7 +219,7 @@ _ssmfwd() {
             return 0
             ;;
         ssmfwd__subcmd__help)
-            opts="shell exec proxy ssh-config lab completions man help"
+            opts="shell exec proxy ssh-config lab plugin completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -283,6 +289,20 @@ _ssmfwd() {
             return 0
             ;;
         ssmfwd__subcmd__help__subcmd__man)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ssmfwd__subcmd__help__subcmd__plugin)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -376,7 +396,21 @@ _ssmfwd() {
             return 0
             ;;
         ssmfwd__subcmd__man)
-            opts="-h --help shell exec proxy ssh-config lab completions man"
+            opts="-h --help shell exec proxy ssh-config lab plugin completions man"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ssmfwd__subcmd__plugin)
+            opts="-h --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

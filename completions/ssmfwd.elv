@@ -51,6 +51,7 @@ set edit:completion:arg-completer[ssmfwd] = {|@words|
             cand proxy 'Connect standard input and output to a port of TARGET, as ProxyCommand of ssh'
             cand ssh-config 'Print the stanza with which ssh, scp, sftp and rsync reach managed nodes by their id'
             cand lab 'Run a Session Manager of your own on loopback; no AWS account is needed'
+            cand plugin 'Be the AWS CLI''s session-manager-plugin, which a link of that name to ssmfwd is too'
             cand completions 'Print the completion script of a shell'
             cand man 'Print a man page'
             cand help 'Print this message or the help of the given subcommand(s)'
@@ -142,6 +143,10 @@ set edit:completion:arg-completer[ssmfwd] = {|@words|
             cand -h 'Print help (see more with ''--help'')'
             cand --help 'Print help (see more with ''--help'')'
         }
+        &'ssmfwd;plugin'= {
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
         &'ssmfwd;completions'= {
             cand -h 'Print help (see more with ''--help'')'
             cand --help 'Print help (see more with ''--help'')'
@@ -156,6 +161,7 @@ set edit:completion:arg-completer[ssmfwd] = {|@words|
             cand proxy 'Connect standard input and output to a port of TARGET, as ProxyCommand of ssh'
             cand ssh-config 'Print the stanza with which ssh, scp, sftp and rsync reach managed nodes by their id'
             cand lab 'Run a Session Manager of your own on loopback; no AWS account is needed'
+            cand plugin 'Be the AWS CLI''s session-manager-plugin, which a link of that name to ssmfwd is too'
             cand completions 'Print the completion script of a shell'
             cand man 'Print a man page'
             cand help 'Print this message or the help of the given subcommand(s)'
@@ -169,6 +175,8 @@ set edit:completion:arg-completer[ssmfwd] = {|@words|
         &'ssmfwd;help;ssh-config'= {
         }
         &'ssmfwd;help;lab'= {
+        }
+        &'ssmfwd;help;plugin'= {
         }
         &'ssmfwd;help;completions'= {
         }

@@ -31,6 +31,7 @@ use credentials::CachedProvider;
 use identity::Identity;
 
 pub(crate) use sign::sign_upgrade;
+pub(crate) use stream_url::dns_suffixes;
 
 /// One account and region, as the user selected them: everything that is needed to start
 /// sessions there and to sign their upgrades.
@@ -44,6 +45,8 @@ pub struct Aws {
     /// What clients of other services are made from, credentials included.
     sdk: SdkConfig,
     credentials: CachedProvider,
+    /// Whether upgrades are signed, unless their URL is already.
+    is_signing: bool,
     identity: Identity,
     region: String,
     /// The Systems Manager endpoint the user gave, by flag, environment or profile.

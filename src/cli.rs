@@ -100,6 +100,20 @@ pub enum Job {
     #[cfg(feature = "lab")]
     Lab(LabArgs),
 
+    /// Be the AWS CLI's session-manager-plugin, which a link of that name to ssmfwd is too.
+    ///
+    /// Takes the plugin's arguments and prints its lines, to the letter. Programs run it; there is little a person could
+    /// do with it.
+    Plugin {
+        /// What the AWS CLI passes: response, region, operation, profile, request and endpoint.
+        #[arg(
+            value_name = "ARGUMENT",
+            trailing_var_arg = true,
+            allow_hyphen_values = true
+        )]
+        arguments: Vec<OsString>,
+    },
+
     /// Print the completion script of a shell.
     ///
     /// For bash: ssmfwd completions bash > ~/.local/share/bash-completion/completions/ssmfwd
@@ -128,9 +142,10 @@ impl Job {
             Self::Proxy(args) => args.output(),
             #[cfg(feature = "lab")]
             Self::Lab(args) => args.output,
-            Self::SshConfig(_) | Self::Completions { .. } | Self::Man { .. } => {
-                OutputArgs::default()
-            }
+            Self::Plugin { .. }
+            | Self::SshConfig(_)
+            | Self::Completions { .. }
+            | Self::Man { .. } => OutputArgs::default(),
         }
     }
 }
@@ -144,6 +159,7 @@ pub enum Page {
     SshConfig,
     #[cfg(feature = "lab")]
     Lab,
+    Plugin,
     Completions,
     Man,
 }
@@ -158,6 +174,7 @@ impl Page {
             Self::SshConfig => "ssh-config",
             #[cfg(feature = "lab")]
             Self::Lab => "lab",
+            Self::Plugin => "plugin",
             Self::Completions => "completions",
             Self::Man => "man",
         }

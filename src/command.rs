@@ -6,6 +6,7 @@ pub mod forward;
 #[cfg(feature = "lab")]
 pub mod lab;
 pub mod man;
+pub mod plugin;
 pub mod proxy;
 mod service;
 pub mod shell;

@@ -12,11 +12,14 @@ use ssmfwd::settings::{ConsoleSettings, ExecSettings, Settings};
 use tokio::runtime::Builder;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => return output::command_line(&error),
+    let job = match plugin_job() {
+        Some(job) => Ok(job),
+        None => match Cli::try_parse() {
+            Ok(cli) => cli.into_job(),
+            Err(error) => return output::command_line(&error),
+        },
     };
-    let (printer, outcome) = match cli.into_job() {
+    let (printer, outcome) = match job {
         Ok(job) => {
             let printer = Printer::from(job.output());
             output::log::start(printer.verbosity());
@@ -30,6 +33,17 @@ fn main() -> ExitCode {
     });
     output::flush();
     exit
+}
+
+/// The job of a program that is named as the AWS CLI's plugin: all of its arguments are the plugin's.
+fn plugin_job() -> Option<Job> {
+    let mut arguments = std::env::args_os();
+    let is_plugin = arguments
+        .next()
+        .is_some_and(|name| command::plugin::is_named(&name));
+    is_plugin.then(|| Job::Plugin {
+        arguments: arguments.collect(),
+    })
 }
 
 fn run(job: Job, printer: &Printer) -> Result<ExitCode, Failure> {
@@ -50,6 +64,7 @@ fn run(job: Job, printer: &Printer) -> Result<ExitCode, Failure> {
         Job::SshConfig(args) => command::ssh_config::run(*args, printer)?,
         #[cfg(feature = "lab")]
         Job::Lab(args) => return block_on(command::lab::run(args, *printer)),
+        Job::Plugin { arguments } => return block_on(command::plugin::run(arguments, *printer)),
         Job::Completions { shell } => command::completions::run(shell, printer)?,
         Job::Man { page } => command::man::run(page, printer)?,
     }

@@ -99,6 +99,16 @@ impl Printer {
         self.event(&Event::Warning { message });
     }
 
+    /// Writes text to standard output as it is, for programs that wait for it.
+    pub fn verbatim(&self, text: impl Display) {
+        self.write(Destination::Stdout, text.to_string().into_bytes());
+    }
+
+    /// Writes text to standard error as it is, for people.
+    pub fn aside(&self, text: impl Display) {
+        self.write(Destination::Stderr, text.to_string().into_bytes());
+    }
+
     /// Writes the product of the command, such as a man page, to standard output.
     ///
     /// # Errors

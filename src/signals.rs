@@ -31,8 +31,6 @@ pub fn cancelled_by_signals() -> Result<CancellationToken, Failure> {
 /// As [`cancelled_by_signals`].
 pub fn cancelled_but_by_interrupts() -> Result<(CancellationToken, Interrupts), Failure> {
     let token = CancellationToken::new();
-    let refused =
-        |error: io::Error| Failure::new(Exit::Failure, format!("cannot handle signals: {error}"));
     let interrupts = Interrupts::new().map_err(refused)?;
     let signal = signals().map_err(refused)?;
     let cancelled = token.clone();
@@ -70,6 +68,33 @@ impl Interrupts {
         // The handlers last as long as the process.
         let _: Option<()> = self.0.recv().await;
     }
+}
+
+/// As [`cancelled_by_signals`], and by the signal of Ctrl-Z too: what holds ports for others is of no use while it is
+/// suspended, and the official plugin ends then.
+///
+/// # Errors
+///
+/// When the system refuses a handler.
+pub fn cancelled_by_signals_and_suspension() -> Result<CancellationToken, Failure> {
+    let token = cancelled_by_signals()?;
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+
+        let kind = SignalKind::from_raw(rustix::process::Signal::TSTP.as_raw());
+        let mut suspension = signal(kind).map_err(refused)?;
+        let cancelled = token.clone();
+        tokio::spawn(async move {
+            suspension.recv().await;
+            cancelled.cancel();
+        });
+    }
+    Ok(token)
+}
+
+fn refused(error: io::Error) -> Failure {
+    Failure::new(Exit::Failure, format!("cannot handle signals: {error}"))
 }
 
 #[cfg(unix)]

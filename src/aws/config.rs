@@ -79,6 +79,7 @@ impl Aws {
             client: Client::from_conf(config.build()),
             sdk,
             credentials,
+            is_signing: true,
             identity,
             region: region.to_string(),
             user_endpoint,
@@ -98,6 +99,11 @@ impl Aws {
         let sdk = sdk_config(&self.options, region).await;
         let provider = provider(self.options.profile.as_deref(), &sdk);
         self.credentials.replace(provider).await;
+    }
+
+    /// Tells whether upgrades are to be signed, unless their URL is already.
+    pub(crate) fn is_signing(&self) -> bool {
+        self.is_signing
     }
 
     /// Returns the region sessions are started in.

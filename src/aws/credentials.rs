@@ -26,6 +26,15 @@ impl Aws {
             .await
             .map_err(|error| error::credentials_failure(&error, &self.identity))
     }
+
+    /// Does without credentials from here on: nothing is signed, and no API can be called.
+    pub(crate) fn without_credentials(self) -> Self {
+        Self {
+            credentials: CachedProvider::new(None),
+            is_signing: false,
+            ..self
+        }
+    }
 }
 
 /// Remembers what the chain found, so that the several sessions of one process, and the API call

@@ -186,7 +186,7 @@ fn is_service_host(host: &str, region: &str) -> bool {
 
 /// Returns the DNS suffixes of a region's partition, as the AWS endpoint rules list them: the
 /// usual one and that of dual-stack endpoints.
-fn dns_suffixes(region: &str) -> &'static [&'static str] {
+pub(crate) fn dns_suffixes(region: &str) -> &'static [&'static str] {
     let partitions: [(&str, &[&str]); 6] = [
         ("cn-", &["amazonaws.com.cn", "api.amazonwebservices.com.cn"]),
         ("us-iso-", &["c2s.ic.gov", "api.aws.ic.gov"]),

@@ -20,6 +20,13 @@ use crate::stream::{End, Stream};
 /// Bytes read from a local connection at a time.
 const READ_LEN: usize = 32 * 1024;
 
+/// How long a local side may keep a connection open that the remote side has closed. Systems give
+/// their own orphaned connections about as long.
+const LINGER: Duration = Duration::from_secs(60);
+/// How long an end of data is held back at most while the agent carries one connection at a time: it
+/// never reports the other end, and the next connection waits.
+const HOLD_WITHOUT_MULTIPLEXING: Duration = Duration::from_secs(1);
+
 /// How a half-closed connection ends.
 #[derive(Debug, Clone, Copy)]
 pub struct HalfClose {
@@ -28,6 +35,19 @@ pub struct HalfClose {
     pub hold: Duration,
     /// How long the local side may take to close after the remote side has.
     pub linger: Duration,
+}
+
+impl HalfClose {
+    /// Holds the local end of data back for `hold` at most.
+    pub fn new(hold: Duration, is_multiplexed: bool) -> Self {
+        Self {
+            hold: match is_multiplexed {
+                true => hold,
+                false => hold.min(HOLD_WITHOUT_MULTIPLEXING),
+            },
+            linger: LINGER,
+        }
+    }
 }
 
 /// How a connection ended.

@@ -28,9 +28,9 @@ pub type Socket = WebSocketStream<Connection>;
 /// [`Exit::Failure`] for everything else, each step being told from the others.
 pub async fn open(aws: &Aws, url: &StreamUrl) -> Result<Socket, Failure> {
     // First, because the lookup may take longer than a gateway keeps an idle connection.
-    let credentials = match url.is_presigned() {
-        true => None,
-        false => Some(aws.credentials().await?),
+    let credentials = match aws.is_signing() && !url.is_presigned() {
+        true => Some(aws.credentials().await?),
+        false => None,
     };
     let stream = dial::connect(url.host(), url.port()).await?;
     let connection = match url.is_tls() {

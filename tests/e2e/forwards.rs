@@ -1,13 +1,13 @@
 //! Where a forward listens, what it leads to, and what the service is told.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr, TcpListener as BlockingListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener as BlockingListener};
 use std::os::unix::fs::PermissionsExt;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
-use crate::support::{Client, Fixture, TARGET, bounded, connect, serve};
+use crate::support::{Client, Fixture, TARGET, bounded, connect, own_address, serve};
 use ssmfwd::lab::{Document, SessionType};
 
 async fn exchange(mut socket: impl AsyncReadExt + AsyncWriteExt + Unpin, text: &str) {
@@ -94,14 +94,6 @@ async fn a_unix_socket_is_private_and_removed_at_the_end() {
     assert!(!path.exists());
     let left = std::fs::read_dir(fixture.directory()).unwrap();
     assert_eq!(left.count(), 0, "something is left in the directory");
-}
-
-/// This machine's own address towards others, if it has one. Nothing is sent.
-fn own_address() -> Option<IpAddr> {
-    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
-    socket.connect("203.0.113.1:9").ok()?;
-    let address = socket.local_addr().ok()?.ip();
-    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
 }
 
 #[tokio::test]

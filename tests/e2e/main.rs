@@ -17,6 +17,7 @@ mod forwards;
 mod gateways;
 mod http;
 mod interface;
+mod plugin;
 mod restart;
 mod resume;
 mod secrets;

@@ -7,6 +7,7 @@ mod terminal;
 use std::ffi::OsStr;
 use std::future::Future;
 use std::io;
+use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
@@ -193,6 +194,14 @@ pub(crate) fn unused_port() -> (socket2::Socket, u16) {
     socket.bind(&any.into()).unwrap();
     let port = socket.local_addr().unwrap().as_socket().unwrap().port();
     (socket, port)
+}
+
+/// This machine's own address towards others, if it has one. Nothing is sent.
+pub(crate) fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("203.0.113.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
 }
 
 /// Reads until the connection ends; how it ended is the second half.

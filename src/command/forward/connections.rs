@@ -16,12 +16,6 @@ use crate::output::{Event, Printer};
 use crate::spec::Forward;
 use crate::tunnel::{Gate, Refusal};
 
-/// How long a local side may keep a connection open that the remote side has closed. Systems give
-/// their own orphaned connections about as long.
-const LINGER: Duration = Duration::from_secs(60);
-/// How long an end of data is held back at most while the agent carries one connection at a time: it
-/// never reports the other end, and the next connection waits.
-const HOLD_WITHOUT_MULTIPLEXING: Duration = Duration::from_secs(1);
 /// How long connections may take to deliver what the command has written, once it has ended.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -137,13 +131,7 @@ async fn carry(
     finishing: &CancellationToken,
 ) -> Result<Transferred, Refusal> {
     let passage = forwarding.gate.open().await?;
-    let half_close = HalfClose {
-        hold: match passage.is_multiplexed {
-            true => hold,
-            false => hold.min(HOLD_WITHOUT_MULTIPLEXING),
-        },
-        linger: LINGER,
-    };
+    let half_close = HalfClose::new(hold, passage.is_multiplexed);
     Ok(pump(local, passage.stream, half_close, finishing).await)
 }
 

@@ -1,0 +1,6 @@
+//! The binary as the AWS CLI's plugin: by the real AWS CLI, and by what other programs do in its place.
+
+mod arguments;
+mod cli;
+mod endings;
+mod ports;

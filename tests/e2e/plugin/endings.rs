@@ -1,0 +1,100 @@
+//! However a session ends, nothing of it is left, and the exit code tells.
+
+use rustix::process::Signal;
+
+use super::cli::{
+    PORT_DOCUMENT, REMOTE_HOST_DOCUMENT, arguments, aws, plugin, response, signal_group,
+    start_session, started,
+};
+use crate::support::{Client, Fixture};
+
+/// Every signal ends a listener's session, whatever was inherited: the AWS CLI has the first three ignored.
+#[tokio::test]
+async fn every_signal_ends_the_session() {
+    for signal in [
+        Signal::INT,
+        Signal::QUIT,
+        Signal::TSTP,
+        Signal::TERM,
+        Signal::HUP,
+    ] {
+        let fixture = Fixture::new().await;
+        let session = started(&fixture, PORT_DOCUMENT, &[("portNumber", "7")]).await;
+        let mut client = Client::spawn(plugin(&fixture, &arguments(&fixture, response(&session))));
+        client.stdout_line("Waiting for connections...").await;
+        client.signal(signal);
+        let exit = client.exit().await;
+        assert_eq!(exit.code(), Some(0), "{signal:?}: {}", exit.stderr);
+        let id = &session.session_id;
+        let expected = format!(
+            "Waiting for connections...\nTerminate signal received, exiting.\n\
+             \n\nExiting session with sessionId: {id}.\n\n"
+        );
+        assert!(
+            exit.stdout.ends_with(&expected),
+            "{signal:?}: {}",
+            exit.stdout
+        );
+        fixture.no_session_left().await;
+    }
+}
+
+#[tokio::test]
+async fn a_signal_ends_a_start_that_waits() {
+    for fault in ["silent", "mute"] {
+        let fixture = Fixture::with_chaos(fault).await;
+        let mut client = Client::spawn(start_session(&fixture, PORT_DOCUMENT, "portNumber=7"));
+        client
+            .stdout_line("Starting session with SessionId: ")
+            .await;
+        signal_group(&client, Signal::INT);
+        let exit = client.exit().await;
+        assert_eq!(exit.code(), Some(0), "{fault}: {}", exit.stderr);
+        fixture.no_session_left().await;
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_refuses_is_a_failure_and_not_a_hang() {
+    let fixture = Fixture::with_chaos("refuse-upgrade").await;
+    let client = Client::spawn(start_session(&fixture, PORT_DOCUMENT, "portNumber=7"));
+    let exit = client.exit().await;
+    exit.expect(255, &["returned non-zero exit status"]);
+    assert!(
+        exit.stdout.contains("Cannot perform start session: "),
+        "{}",
+        exit.stdout
+    );
+    fixture.no_session_left().await;
+}
+
+#[tokio::test]
+async fn a_session_that_the_service_ends_is_an_end_in_good_order() {
+    let fixture = Fixture::new().await;
+    let mut client = Client::spawn(start_session(&fixture, PORT_DOCUMENT, "portNumber=7"));
+    client.stdout_line("Waiting for connections...").await;
+    let id = fixture.lab.sessions()[0].id.clone();
+    let terminate = aws(&fixture, &["ssm", "terminate-session", "--session-id", &id]);
+    Client::spawn(terminate).exit().await.expect(0, &[]);
+    let exit = client.exit().await;
+    exit.expect(0, &[]);
+    let expected =
+        format!("Waiting for connections...\n\n\nExiting session with sessionId: {id}.\n\n");
+    assert!(exit.stdout.ends_with(&expected), "{}", exit.stdout);
+}
+
+#[tokio::test]
+async fn what_the_agent_says_at_the_end_is_passed_on_and_a_failure() {
+    let fixture = Fixture::new().await;
+    let parameters = "host=127.0.0.1,portNumber=7";
+    let client = Client::spawn(start_session(&fixture, REMOTE_HOST_DOCUMENT, parameters));
+    let exit = client.exit().await;
+    exit.expect(255, &["returned non-zero exit status 6", "hint: "]);
+    let id = &fixture.lab.sessions()[0].id;
+    let start = format!("\n\nSessionId: {id} : ");
+    let (_, rest) = exit.stdout.split_once(&start).unwrap();
+    assert!(
+        rest.ends_with("Forwarding to IP address 127.0.0.1 is forbidden.\n\n"),
+        "{rest}"
+    );
+}
