@@ -2,6 +2,8 @@
 
 use std::io;
 
+#[cfg(unix)]
+use rustix::process::Signal;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Exit, Failure};
@@ -82,7 +84,7 @@ pub fn cancelled_by_signals_and_suspension() -> Result<CancellationToken, Failur
     {
         use tokio::signal::unix::{SignalKind, signal};
 
-        let kind = SignalKind::from_raw(rustix::process::Signal::TSTP.as_raw());
+        let kind = SignalKind::from_raw(Signal::TSTP.as_raw());
         let mut suspension = signal(kind).map_err(refused)?;
         let cancelled = token.clone();
         tokio::spawn(async move {
@@ -103,7 +105,8 @@ fn signals() -> io::Result<impl Future<Output = ()>> {
 
     let mut quit = signal(SignalKind::quit())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = match is_hangup_ignored() {
+    // As `nohup` starts what is to outlive its terminal.
+    let mut hangup = match is_ignored(Signal::HUP) {
         true => None,
         false => Some(signal(SignalKind::hangup())?),
     };
@@ -122,14 +125,14 @@ fn signals() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Whether this process was started to outlive its terminal, as by `nohup`. Only Linux tells.
+/// Whether a signal was ignored when this process was started, or is now. Only Linux tells.
 #[cfg(unix)]
-fn is_hangup_ignored() -> bool {
+pub(crate) fn is_ignored(signal: Signal) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    // Bit 0 is signal 1, SIGHUP.
-    mask.is_some_and(|mask| mask & 1 == 1)
+    // Bit 0 is signal 1.
+    mask.is_some_and(|mask| mask >> (signal.as_raw() - 1) & 1 == 1)
 }
 
 #[cfg(windows)]

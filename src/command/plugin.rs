@@ -2,7 +2,9 @@
 //! started.
 
 mod arguments;
+mod bridge;
 mod handover;
+mod parent;
 mod port;
 mod report;
 mod text;
@@ -11,6 +13,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ssmfwd_protocol::channel::Established;
 use ssmfwd_protocol::session::SessionKind;
@@ -28,6 +31,9 @@ use text::Text;
 
 /// The name under which the program is the plugin, without `.exe`.
 const NAME: &str = "session-manager-plugin";
+
+/// How long the end of a local sender's data is held back, as the main job does by default.
+const HALF_CLOSE: Duration = Duration::from_secs(10);
 
 /// Set to `true` by callers whose stream URL needs no signature, and who have no credentials.
 const SKIP_CREDENTIALS: &str = "SSM_PLUGIN_SKIP_CLIENT_CONFIGURE";
@@ -53,8 +59,13 @@ pub async fn run(arguments: Vec<OsString>, printer: Printer) -> Result<ExitCode,
     let report = Report::new(printer);
     let exit = match Invocation::parse(arguments.collect()) {
         Invocation::Session(arguments) => {
+            let start = match Start::new(arguments) {
+                Ok(start) => start,
+                Err(failure) => return Ok(report.fail(&failure)),
+            };
+            parent::end_with_the_cli();
             let shutdown = signals::cancelled_by_signals_and_suspension()?;
-            return Ok(carry(arguments, report, &shutdown).await);
+            return Ok(carry(start, report, &shutdown).await);
         }
         Invocation::Presence => {
             report.say(Text::Installed);
@@ -78,11 +89,7 @@ pub async fn run(arguments: Vec<OsString>, printer: Printer) -> Result<ExitCode,
 }
 
 /// Carries a session to its end, and says how it went.
-async fn carry(arguments: Arguments, report: Report, shutdown: &CancellationToken) -> ExitCode {
-    let start = match Start::new(arguments) {
-        Ok(start) => start,
-        Err(failure) => return report.fail(&failure),
-    };
+async fn carry(start: Start, report: Report, shutdown: &CancellationToken) -> ExitCode {
     report.begin(
         &start.response.session_id,
         start.request.document.as_deref(),
@@ -120,6 +127,7 @@ async fn serve(
         SessionKind::Port { is_multiplexed } if listens => {
             port::serve(session, is_multiplexed, report, shutdown).await
         }
+        SessionKind::Port { .. } => bridge::serve(session, report, shutdown).await,
         kind => {
             let message = format!("sessions of this kind are not carried: {kind:?}");
             Err(Failure::new(Exit::Failure, message))
@@ -133,6 +141,8 @@ enum End {
     Ended(Failure),
     /// Somebody asked for it.
     Interrupted,
+    /// It has done what it was for.
+    Done,
 }
 
 /// Sees to it that the session is over, and says how it ended.
@@ -152,16 +162,21 @@ async fn finish(session: Session, end: Result<End, Failure>, report: &Report) ->
             report.say(Text::Exiting(report.session_id()));
             ExitCode::SUCCESS
         }
-        Err(failure) => {
+        Ok(End::Done) => {
             close(session, report).await;
-            report.fail(&failure)
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            let exit = report.fail(&failure);
+            close(session, report).await;
+            exit
         }
     }
 }
 
 async fn close(session: Session, report: &Report) {
     if let Err(failure) = session.close().await {
-        report.warn(format!("the session may go on: {failure}"));
+        report.session_may_go_on(&failure);
     }
 }
 
@@ -173,6 +188,9 @@ struct Start {
 }
 
 impl Start {
+    /// Understands the arguments, and hides what is secret in them.
+    ///
+    /// To be called before anything is said or opened and any signal handled: it may start the program anew.
     fn new(arguments: Arguments) -> Result<Self, Failure> {
         let malformed = |error: arguments::Malformed| Failure::new(Exit::Usage, error.to_string());
         let json = handover::receive(&arguments.response)?;

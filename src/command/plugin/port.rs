@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -14,12 +13,9 @@ use crate::local::{Address, Listener, LocalStream};
 use crate::session::{Opener, Session};
 use crate::spec::Local;
 
-use super::End;
 use super::report::Report;
 use super::text::Text;
-
-/// How long the end of a local sender's data is held back, as the main job does by default.
-const HALF_CLOSE: Duration = Duration::from_secs(10);
+use super::{End, HALF_CLOSE};
 
 /// Carries connections until the session ends or somebody asks for the end.
 pub(super) async fn serve(

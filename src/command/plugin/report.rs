@@ -66,7 +66,9 @@ impl Report {
     /// An end without words is one in good order.
     pub(super) fn close(&self, output: &str, explained: &Failure) -> ExitCode {
         match (output, self.is_stream.get()) {
-            ("", _) => {
+            // Whoever uses a byte stream sees its end, and may have given the terminal back already.
+            ("", true) => return ExitCode::SUCCESS,
+            ("", false) => {
                 self.say(Text::Exiting(self.session_id()));
                 return ExitCode::SUCCESS;
             }
@@ -94,6 +96,14 @@ impl Report {
     fn hint(&self, failure: &Failure) {
         if let Some(hint) = &failure.hint {
             self.printer.aside(format_args!("hint: {hint}\n"));
+        }
+    }
+
+    /// Says that a session could not be ended; of a byte stream, nobody is there to hear it.
+    pub(super) fn session_may_go_on(&self, failure: &Failure) {
+        match self.is_stream.get() {
+            true => tracing::warn!(%failure, "the session may go on"),
+            false => self.warn(format!("the session may go on: {failure}")),
         }
     }
 

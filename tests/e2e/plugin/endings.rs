@@ -98,3 +98,24 @@ async fn what_the_agent_says_at_the_end_is_passed_on_and_a_failure() {
         "{rest}"
     );
 }
+
+/// An editor or a build that is cancelled kills the AWS CLI and knows nothing of its child.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_session_ends_with_the_cli() {
+    for signal in [Signal::TERM, Signal::KILL] {
+        let fixture = Fixture::new().await;
+        let mut client = Client::spawn(start_session(&fixture, PORT_DOCUMENT, "portNumber=7"));
+        client.stdout_line("Waiting for connections...").await;
+        client.signal(signal);
+        // Its output ends when the plugin does.
+        let exit = client.exit().await;
+        assert_eq!(exit.signal(), Some(signal.as_raw()));
+        assert!(
+            exit.stdout.contains("Terminate signal received"),
+            "{}",
+            exit.stdout
+        );
+        fixture.no_session_left().await;
+    }
+}
