@@ -72,27 +72,28 @@ impl Interrupts {
     }
 }
 
-/// As [`cancelled_by_signals`], and by the signal of Ctrl-Z too: what holds ports for others is of no use while it is
-/// suspended, and the official plugin ends then.
+/// Waits for the signal of Ctrl-Z: what holds ports for others is of no use while it is suspended. From the call on, the
+/// signal does nothing else.
 ///
 /// # Errors
 ///
 /// When the system refuses a handler.
-pub fn cancelled_by_signals_and_suspension() -> Result<CancellationToken, Failure> {
-    let token = cancelled_by_signals()?;
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
+#[cfg(unix)]
+pub fn suspended() -> Result<impl Future<Output = ()>, Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
 
-        let kind = SignalKind::from_raw(Signal::TSTP.as_raw());
-        let mut suspension = signal(kind).map_err(refused)?;
-        let cancelled = token.clone();
-        tokio::spawn(async move {
-            suspension.recv().await;
-            cancelled.cancel();
-        });
-    }
-    Ok(token)
+    let kind = SignalKind::from_raw(Signal::TSTP.as_raw());
+    let mut suspension = signal(kind).map_err(refused)?;
+    Ok(async move {
+        // The handlers last as long as the process.
+        let _: Option<()> = suspension.recv().await;
+    })
+}
+
+/// There is no such signal.
+#[cfg(not(unix))]
+pub fn suspended() -> Result<impl Future<Output = ()>, Failure> {
+    Ok(std::future::pending())
 }
 
 fn refused(error: io::Error) -> Failure {

@@ -21,7 +21,7 @@ use crate::signals::{self, Interrupts};
 use crate::stream::End;
 
 /// The exit code after Ctrl-C, as in shells: 128 and SIGINT's number.
-const INTERRUPTED: u8 = 130;
+pub(super) const INTERRUPTED: u8 = 130;
 /// The exit code for one that cannot be told, as in OpenSSH.
 const UNKNOWN: u8 = 255;
 
@@ -129,7 +129,7 @@ async fn carry(
 /// # Errors
 ///
 /// When standard output cannot be written.
-async fn deliver(console: &Console) -> io::Result<End> {
+pub(super) async fn deliver(console: &Console) -> io::Result<End> {
     let output = async {
         let mut stdout = tokio::io::stdout();
         loop {
@@ -156,7 +156,7 @@ async fn deliver(console: &Console) -> io::Result<End> {
 }
 
 /// The agent's exit code as one of a process of this machine.
-fn exit_code(code: i32, is_interrupted: bool, printer: &Printer) -> ExitCode {
+pub(super) fn exit_code(code: i32, is_interrupted: bool, printer: &Printer) -> ExitCode {
     match u8::try_from(code) {
         Ok(code) => ExitCode::from(code),
         // What the agent reports of a process that a signal has killed.

@@ -3,6 +3,7 @@
 
 mod arguments;
 mod bridge;
+mod console;
 mod handover;
 mod parent;
 mod port;
@@ -11,19 +12,23 @@ mod text;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ssmfwd_protocol::channel::Established;
-use ssmfwd_protocol::session::SessionKind;
+use ssmfwd_protocol::config::Config;
+use ssmfwd_protocol::session::{SessionKind, Size};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
+use super::shell;
 use crate::aws::{Aws, Options};
 use crate::failure::{Exit, Failure};
 use crate::output::Printer;
 use crate::session::{self, Session, StartError};
-use crate::signals;
+use crate::signals::{self, Interrupts};
 
 use arguments::{Arguments, Invocation, Request, Response, session_endpoint};
 use report::Report;
@@ -64,8 +69,8 @@ pub async fn run(arguments: Vec<OsString>, printer: Printer) -> Result<ExitCode,
                 Err(failure) => return Ok(report.fail(&failure)),
             };
             parent::end_with_the_cli();
-            let shutdown = signals::cancelled_by_signals_and_suspension()?;
-            return Ok(carry(start, report, &shutdown).await);
+            let (shutdown, interrupts) = signals::cancelled_but_by_interrupts()?;
+            return Ok(carry(start, report, &shutdown, interrupts).await);
         }
         Invocation::Presence => {
             report.say(Text::Installed);
@@ -89,17 +94,23 @@ pub async fn run(arguments: Vec<OsString>, printer: Printer) -> Result<ExitCode,
 }
 
 /// Carries a session to its end, and says how it went.
-async fn carry(start: Start, report: Report, shutdown: &CancellationToken) -> ExitCode {
+async fn carry(
+    start: Start,
+    report: Report,
+    shutdown: &CancellationToken,
+    mut interrupts: Interrupts,
+) -> ExitCode {
+    let size = shell::terminal_size();
     report.begin(
         &start.response.session_id,
         start.request.document.as_deref(),
     );
-    let mut session = match start.attach(&report, shutdown).await {
+    let mut session = match start.attach(size, &report, shutdown, &mut interrupts).await {
         Ok(session) => session,
         Err(StartError::Failed(failure)) => return report.fail(&failure),
         Err(StartError::Interrupted { .. }) => {
             report.say(Text::Signalled);
-            report.say(Text::Exiting(report.session_id()));
+            report.exit();
             return ExitCode::SUCCESS;
         }
     };
@@ -107,71 +118,78 @@ async fn carry(start: Start, report: Report, shutdown: &CancellationToken) -> Ex
     if !message.is_empty() {
         report.say(Text::CustomerMessage(message));
     }
-    let end = serve(&mut session, &report, shutdown).await;
+    let end = serve(&mut session, size, &report, shutdown, interrupts).await;
     finish(session, end, &report).await
 }
 
 /// Does what the session is for.
 async fn serve(
     session: &mut Session,
+    size: Size,
     report: &Report,
     shutdown: &CancellationToken,
+    mut interrupts: Interrupts,
 ) -> Result<End, Failure> {
     let Established {
         kind, properties, ..
     } = session.established();
-    let listens = properties
-        .get("type")
-        .is_some_and(|kind| kind == "LocalPortForwarding");
-    match *kind {
-        SessionKind::Port { is_multiplexed } if listens => {
-            port::serve(session, is_multiplexed, report, shutdown).await
-        }
-        SessionKind::Port { .. } => bridge::serve(session, report, shutdown).await,
-        kind => {
-            let message = format!("sessions of this kind are not carried: {kind:?}");
-            Err(Failure::new(Exit::Failure, message))
-        }
+    let (kind, listens) = (*kind, port::is_to_listen(properties));
+    if kind == SessionKind::Command {
+        return console::command(session, report, shutdown, &mut interrupts).await;
     }
+    // Ctrl-C ends everything else; a raw terminal has none.
+    let stop = shutdown.child_token();
+    let stopped = stop.clone();
+    let interrupted = AbortOnDropHandle::new(tokio::spawn(async move {
+        interrupts.next().await;
+        stopped.cancel();
+    }));
+    let end = match kind {
+        SessionKind::Port { is_multiplexed } if listens => {
+            port::serve(session, is_multiplexed, report, &stop).await
+        }
+        SessionKind::Port { .. } => bridge::serve(session, report, &stop).await,
+        SessionKind::Shell | SessionKind::Command => {
+            console::shell(session, size, report, &stop).await
+        }
+    };
+    drop(interrupted);
+    end
 }
 
-/// How a session came to its end.
+/// How a session came to its end, if not by a failure or the far side.
 enum End {
-    /// By itself, as service or agent wanted it.
-    Ended(Failure),
     /// Somebody asked for it.
     Interrupted,
     /// It has done what it was for.
-    Done,
+    Done(ExitCode),
 }
 
 /// Sees to it that the session is over, and says how it ended.
 async fn finish(session: Session, end: Result<End, Failure>, report: &Report) -> ExitCode {
-    match end {
-        Ok(End::Ended(failure)) => match session.output() {
-            // Whoever ended it has nothing left to be told.
-            Some(output) => report.close(output, &failure),
-            None => {
-                close(session, report).await;
-                report.fail(&failure)
-            }
-        },
-        Ok(End::Interrupted) => {
+    // Whoever has ended it has nothing left to be told.
+    let is_over = session.output().is_some();
+    let exit = match (end, session.output()) {
+        (Ok(End::Done(exit)), _) => exit,
+        (Ok(End::Interrupted), _) => {
             report.say(Text::Signalled);
-            close(session, report).await;
-            report.say(Text::Exiting(report.session_id()));
             ExitCode::SUCCESS
         }
-        Ok(End::Done) => {
-            close(session, report).await;
-            ExitCode::SUCCESS
+        (Err(failure), Some(output)) if !output.is_empty() => {
+            return report.close(output, &failure);
         }
-        Err(failure) => {
+        (Err(_), Some(_)) => ExitCode::SUCCESS,
+        (Err(failure), None) => {
             let exit = report.fail(&failure);
             close(session, report).await;
-            exit
+            return exit;
         }
+    };
+    if !is_over {
+        close(session, report).await;
     }
+    report.exit();
+    exit
 }
 
 async fn close(session: Session, report: &Report) {
@@ -210,11 +228,28 @@ impl Start {
         })
     }
 
-    /// Opens the session's data channel.
+    /// Opens the session's data channel. Until that is done, an interrupt ends it as other signals do.
     async fn attach(
         self,
+        size: Size,
         report: &Report,
         shutdown: &CancellationToken,
+        interrupts: &mut Interrupts,
+    ) -> Result<Session, StartError> {
+        let abandoned = shutdown.child_token();
+        let mut attaching = pin!(self.attach_unless(size, report, &abandoned));
+        tokio::select! {
+            attached = &mut attaching => return attached,
+            () = interrupts.next() => abandoned.cancel(),
+        }
+        attaching.await
+    }
+
+    async fn attach_unless(
+        self,
+        size: Size,
+        report: &Report,
+        abandoned: &CancellationToken,
     ) -> Result<Session, StartError> {
         let aws = Aws::load(&self.options).await.map_err(StartError::Failed)?;
         let Response {
@@ -227,14 +262,19 @@ impl Start {
         let started = adopted.map_err(StartError::Failed)?;
         let aws = match started.stream_url.is_presigned() {
             true => aws,
-            false => with_credentials_if_any(aws, report, shutdown).await,
+            false => with_credentials_if_any(aws, report, abandoned).await,
         };
         let options = session::Options {
+            config: Config {
+                terminal_size: size,
+                ..Config::default()
+            },
             // Without credentials nobody could ask for another connection.
             can_resume: aws.is_signing(),
             ..session::Options::default()
         };
-        Session::open(Arc::new(aws), started, "", options, shutdown).await
+        let target = &self.request.target;
+        Session::open(Arc::new(aws), started, target, options, abandoned).await
     }
 }
 

@@ -62,7 +62,7 @@ pub async fn run(settings: ConsoleSettings, printer: Printer) -> Result<ExitCode
 }
 
 /// Connects the terminal, or what stands in for one, with the session. `size` is what the far side knows already.
-async fn use_terminal(
+pub(super) async fn use_terminal(
     session: &mut Session,
     size: Size,
     escape_char: EscapeChar,
@@ -118,7 +118,7 @@ enum Ended {
 }
 
 /// The size of the terminal, or what the official client claims where there is none.
-fn terminal_size() -> Size {
+pub(super) fn terminal_size() -> Size {
     let (cols, rows) = terminal::size().unwrap_or((300, 100));
     Size { cols, rows }
 }

@@ -11,6 +11,8 @@ pub struct EscapeChar(Option<u8>);
 impl EscapeChar {
     /// No escapes: everything typed is data.
     pub const NONE: Self = Self(None);
+    /// The one of OpenSSH and of the official plugin.
+    pub const TILDE: Self = Self(Some(b'~'));
 }
 
 impl FromStr for EscapeChar {

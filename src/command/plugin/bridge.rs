@@ -1,5 +1,7 @@
 //! Sessions of one connection, which standard input and output are the other side of: those of `ssh`.
 
+use std::process::ExitCode;
+
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Exit, Failure};
@@ -37,7 +39,7 @@ pub(super) async fn serve(
         () = shutdown.cancelled() => Ok(Carried::Unread),
     };
     let end = judge(carried?, session).await;
-    if let Ok(End::Done) = end {
+    if end.is_ok() {
         // The reader need not wait for the service. What went wrong is said before it sees the end, though.
         output.close();
     }
@@ -46,7 +48,9 @@ pub(super) async fn serve(
 
 async fn judge(carried: Carried, session: &mut Session) -> Result<End, Failure> {
     match carried {
-        Carried::Ended(StreamEnd::Finished) | Carried::Silent | Carried::Unread => Ok(End::Done),
+        Carried::Ended(StreamEnd::Finished) | Carried::Silent | Carried::Unread => {
+            Ok(End::Done(ExitCode::SUCCESS))
+        }
         Carried::Ended(StreamEnd::Cut) => Err(Failure::new(
             Exit::Failure,
             "the remote port did not take everything that was sent",
@@ -56,6 +60,6 @@ async fn judge(carried: Carried, session: &mut Session) -> Result<End, Failure> 
             "nothing accepts connections on the remote port",
         )
         .with_hint("check that the service runs there, and the portNumber")),
-        Carried::Ended(StreamEnd::Lost) => Ok(End::Ended(session.ended().await)),
+        Carried::Ended(StreamEnd::Lost) => Err(session.ended().await),
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::pin::pin;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -11,6 +12,7 @@ use crate::failure::{Exit, Failure};
 use crate::local::pump::{HalfClose, Outcome, pump};
 use crate::local::{Address, Listener, LocalStream};
 use crate::session::{Opener, Session};
+use crate::signals;
 use crate::spec::Local;
 
 use super::report::Report;
@@ -29,6 +31,7 @@ pub(super) async fn serve(
 
     let half_close = HalfClose::new(HALF_CLOSE, is_multiplexed);
     let opener = session.opener();
+    let mut suspended = pin!(signals::suspended()?);
     let mut is_first = true;
     let mut connections = JoinSet::new();
     loop {
@@ -51,10 +54,18 @@ pub(super) async fn serve(
                     report.say(Text::Refused);
                 }
             }
-            failure = session.ended() => return Ok(End::Ended(failure)),
+            failure = session.ended() => return Err(failure),
+            () = &mut suspended => return Ok(End::Interrupted),
             () = shutdown.cancelled() => return Ok(End::Interrupted),
         }
     }
+}
+
+/// Tells whether the document means its connections to be accepted here, and not to be standard input and output.
+pub(super) fn is_to_listen(properties: &BTreeMap<String, String>) -> bool {
+    properties
+        .get("type")
+        .is_some_and(|kind| kind == "LocalPortForwarding")
 }
 
 /// Carries one connection; `None` if it got no stream.

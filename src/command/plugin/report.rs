@@ -48,6 +48,11 @@ impl Report {
         self.is_stream.set(true);
     }
 
+    /// Writes what is not the plugin's own.
+    pub(super) fn printer(&self) -> &Printer {
+        &self.printer
+    }
+
     /// The session's id, once there is one.
     pub(super) fn session_id(&self) -> &str {
         self.session_id.get().map_or("", String::as_str)
@@ -61,19 +66,18 @@ impl Report {
         }
     }
 
-    /// Says that service or agent ended the session, and returns the exit code for it.
-    ///
-    /// An end without words is one in good order.
+    /// Says that the session is over; whoever uses a byte stream sees its end, and may have given the terminal back.
+    pub(super) fn exit(&self) {
+        if !self.is_stream.get() {
+            self.say(Text::Exiting(self.session_id()));
+        }
+    }
+
+    /// Says in what words service or agent ended the session, and returns the exit code for that.
     pub(super) fn close(&self, output: &str, explained: &Failure) -> ExitCode {
-        match (output, self.is_stream.get()) {
-            // Whoever uses a byte stream sees its end, and may have given the terminal back already.
-            ("", true) => return ExitCode::SUCCESS,
-            ("", false) => {
-                self.say(Text::Exiting(self.session_id()));
-                return ExitCode::SUCCESS;
-            }
-            (_, true) => self.printer.failure(explained),
-            (_, false) => {
+        match self.is_stream.get() {
+            true => self.printer.failure(explained),
+            false => {
                 self.say(Text::Closed(self.session_id(), output));
                 self.hint(explained);
             }

@@ -36,6 +36,8 @@ pub(super) enum Text<'a> {
     OneAccepted(&'a str),
     /// The agent could not connect to the destination.
     Refused,
+    /// The command has ended with this code. The official plugin shows the agent's message as it is.
+    ExitCode(i32),
     /// A signal asks for the end.
     Signalled,
     /// The session ends, or was ended, without a word.
@@ -77,6 +79,7 @@ impl fmt::Display for Text<'_> {
             Self::Refused => {
                 f.write_str("\nConnection to destination port failed, check SSM Agent logs.\n")
             }
+            Self::ExitCode(code) => write!(f, "EXIT_CODE: {code}"),
             Self::Signalled => f.write_str("Terminate signal received, exiting.\n"),
             Self::Exiting(id) => write!(f, "\n\nExiting session with sessionId: {id}.\n\n"),
             Self::Closed(id, output) => write!(f, "\n\nSessionId: {id} : {output}\n\n"),
@@ -125,6 +128,7 @@ mod tests {
                 Text::Refused,
                 "\nConnection to destination port failed, check SSM Agent logs.\n",
             ),
+            (Text::ExitCode(7), "EXIT_CODE: 7"),
             (Text::Signalled, "Terminate signal received, exiting.\n"),
             (
                 Text::Exiting("s"),

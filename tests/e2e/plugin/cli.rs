@@ -102,7 +102,7 @@ pub(super) async fn started(
     });
     let request = StartSession {
         target: TARGET.to_owned(),
-        document: document.to_owned(),
+        document: Some(document.to_owned()),
         parameters: parameters.collect(),
         reason: None,
     };

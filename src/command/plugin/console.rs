@@ -1,0 +1,82 @@
+//! Shells and commands: the terminal, or standard input and output, belong to the far side.
+
+use std::pin::pin;
+use std::process::ExitCode;
+
+use bytes::Bytes;
+use ssmfwd_protocol::session::{Signal, Size};
+use tokio_util::sync::CancellationToken;
+
+use crate::command::{exec, shell};
+use crate::failure::{Exit, Failure};
+use crate::output;
+use crate::session::Session;
+use crate::signals::Interrupts;
+use crate::stream::End as StreamEnd;
+use crate::terminal::escape::EscapeChar;
+
+use super::End;
+use super::report::Report;
+use super::text::Text;
+
+/// Gives the terminal to a shell, or an interactive command, until it or the user ends the session.
+pub(super) async fn shell(
+    session: &mut Session,
+    size: Size,
+    report: &Report,
+    shutdown: &CancellationToken,
+) -> Result<End, Failure> {
+    output::flush();
+    let printer = report.printer();
+    let used = shell::use_terminal(session, size, EscapeChar::TILDE, printer, shutdown);
+    used.await.map(End::Done)
+}
+
+/// Carries the output of a command without a terminal, and Ctrl-C to it.
+///
+/// Its exit code becomes ours if the agent reports one, which it does of documents that keep both outputs apart.
+pub(super) async fn command(
+    session: &mut Session,
+    report: &Report,
+    shutdown: &CancellationToken,
+    interrupts: &mut Interrupts,
+) -> Result<End, Failure> {
+    output::flush();
+    let Some(console) = session.console().await else {
+        return Err(session.ended().await);
+    };
+    let mut delivering = pin!(exec::deliver(&console));
+    let mut is_interrupted = false;
+    let delivered = loop {
+        tokio::select! {
+            delivered = &mut delivering => break delivered,
+            () = interrupts.next() => {
+                if is_interrupted {
+                    return Ok(End::Done(ExitCode::from(exec::INTERRUPTED)));
+                }
+                is_interrupted = true;
+                let interrupt = Bytes::copy_from_slice(&[Signal::Interrupt.byte()]);
+                // A session that is over ends the delivery.
+                let _: Result<(), StreamEnd> = console.write(interrupt).await;
+            }
+            () = shutdown.cancelled() => {
+                let message = "stopped before the command had ended";
+                return Err(Failure::new(Exit::Failure, message));
+            }
+        }
+    };
+    let end = match delivered {
+        Ok(end) => end,
+        Err(error) => return output::stdout_failed(&error).map(End::Done),
+    };
+    let failure = session.ended().await;
+    match (console.exit_code(), end) {
+        (Some(code), _) => {
+            report.say(Text::ExitCode(code));
+            let exit = exec::exit_code(code, is_interrupted, report.printer());
+            Ok(End::Done(exit))
+        }
+        (None, StreamEnd::Finished) => Ok(End::Done(ExitCode::SUCCESS)),
+        (None, _) => Err(failure),
+    }
+}
