@@ -267,6 +267,7 @@ impl Start {
         let options = session::Options {
             config: Config {
                 terminal_size: size,
+                handshake_timeout: self.request.handshake_timeout(),
                 ..Config::default()
             },
             // Without credentials nobody could ask for another connection.

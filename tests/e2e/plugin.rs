@@ -2,5 +2,7 @@
 
 mod arguments;
 mod cli;
+mod consoles;
 mod endings;
 mod ports;
+mod streams;

@@ -3,8 +3,10 @@
 //! Source: PROTOCOL section "How aws-cli starts C"; plugin `session.go`, `ValidateInputAndStartSession`.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
+use ssmfwd_protocol::config::Config;
 use url::Url;
 
 use crate::aws::{Token, dns_suffixes};
@@ -133,6 +135,31 @@ impl Request {
             target: text("Target").ok_or(Malformed::Request)?,
             document: text("DocumentName"),
         })
+    }
+}
+
+/// Documents whose sessions always begin with a handshake.
+const WITH_HANDSHAKE: [&str; 4] = [
+    "AWS-StartPortForwardingSession",
+    "AWS-StartPortForwardingSessionToRemoteHost",
+    "AWS-StartSSHSession",
+    "AWS-StartNonInteractiveCommand",
+];
+
+/// The service's idle timeout unless the account has another one: it ends a session that nobody serves.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20 * 60);
+
+impl Request {
+    /// How long the session may stay silent at first.
+    ///
+    /// An interactive command begins with its first output, however long that takes. All that tells it from an agent that
+    /// has gone away is the service, in its own time, or a user who presses Ctrl-C.
+    pub(super) fn handshake_timeout(&self) -> Duration {
+        let document = self.document.as_deref();
+        match document.is_some_and(|name| WITH_HANDSHAKE.contains(&name)) {
+            true => Config::default().handshake_timeout,
+            false => IDLE_TIMEOUT,
+        }
     }
 }
 

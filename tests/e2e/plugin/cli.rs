@@ -14,12 +14,13 @@ use crate::support::{Client, Fixture, TARGET};
 /// The name under which the binary is the plugin.
 pub(super) const PLUGIN: &str = "session-manager-plugin";
 pub(super) const PORT_DOCUMENT: &str = "AWS-StartPortForwardingSession";
+pub(super) const SSH_DOCUMENT: &str = "AWS-StartSSHSession";
 pub(super) const REMOTE_HOST_DOCUMENT: &str = "AWS-StartPortForwardingSessionToRemoteHost";
 
 /// Where the tests find the AWS CLI: here, or else on the path.
 const AWS_CLI: &str = "SSMFWD_TEST_AWS_CLI";
 
-/// The AWS CLI, pointed at the fixture's lab, in a process group of its own as a shell would start it.
+/// The AWS CLI, pointed at the fixture's lab.
 pub(super) fn aws<S: AsRef<OsStr>>(fixture: &Fixture, arguments: &[S]) -> Command {
     let program = std::env::var_os(AWS_CLI).unwrap_or_else(|| "aws".into());
     let mut path = OsString::from(plugin_directory(fixture));
@@ -37,8 +38,7 @@ pub(super) fn aws<S: AsRef<OsStr>>(fixture: &Fixture, arguments: &[S]) -> Comman
         .args(arguments)
         .envs(fixture.lab.environment())
         .env("PATH", path)
-        .env("AWS_PAGER", "")
-        .process_group(0);
+        .env("AWS_PAGER", "");
     command
 }
 
@@ -57,7 +57,19 @@ pub(super) fn start_session(fixture: &Fixture, document: &str, parameters: &str)
     command
 }
 
-/// Sends a signal to the AWS CLI and its plugin alike, as the terminal does for Ctrl-C.
+/// `aws ssm start-session` without a document.
+pub(super) fn start_shell(fixture: &Fixture) -> Command {
+    aws(fixture, &["ssm", "start-session", "--target", TARGET])
+}
+
+/// Starts a program in a process group of its own, as a shell does.
+#[track_caller]
+pub(super) fn spawn_group(mut command: Command) -> Client {
+    command.process_group(0);
+    Client::spawn(command)
+}
+
+/// Sends a signal to the AWS CLI of [`spawn_group`] and its plugin alike, as the terminal does for Ctrl-C.
 #[track_caller]
 pub(super) fn signal_group(client: &Client, signal: Signal) {
     let pid = Pid::from_raw(client.pid().try_into().unwrap()).unwrap();

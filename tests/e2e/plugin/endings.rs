@@ -4,7 +4,7 @@ use rustix::process::Signal;
 
 use super::cli::{
     PORT_DOCUMENT, REMOTE_HOST_DOCUMENT, arguments, aws, plugin, response, signal_group,
-    start_session, started,
+    spawn_group, start_session, started,
 };
 use crate::support::{Client, Fixture};
 
@@ -43,7 +43,7 @@ async fn every_signal_ends_the_session() {
 async fn a_signal_ends_a_start_that_waits() {
     for fault in ["silent", "mute"] {
         let fixture = Fixture::with_chaos(fault).await;
-        let mut client = Client::spawn(start_session(&fixture, PORT_DOCUMENT, "portNumber=7"));
+        let mut client = spawn_group(start_session(&fixture, PORT_DOCUMENT, "portNumber=7"));
         client
             .stdout_line("Starting session with SessionId: ")
             .await;
@@ -57,7 +57,7 @@ async fn a_signal_ends_a_start_that_waits() {
 #[tokio::test]
 async fn a_gateway_that_refuses_is_a_failure_and_not_a_hang() {
     let fixture = Fixture::with_chaos("refuse-upgrade").await;
-    let client = Client::spawn(start_session(&fixture, PORT_DOCUMENT, "portNumber=7"));
+    let client = spawn_group(start_session(&fixture, PORT_DOCUMENT, "portNumber=7"));
     let exit = client.exit().await;
     exit.expect(255, &["returned non-zero exit status"]);
     assert!(
@@ -71,7 +71,7 @@ async fn a_gateway_that_refuses_is_a_failure_and_not_a_hang() {
 #[tokio::test]
 async fn a_session_that_the_service_ends_is_an_end_in_good_order() {
     let fixture = Fixture::new().await;
-    let mut client = Client::spawn(start_session(&fixture, PORT_DOCUMENT, "portNumber=7"));
+    let mut client = spawn_group(start_session(&fixture, PORT_DOCUMENT, "portNumber=7"));
     client.stdout_line("Waiting for connections...").await;
     let id = fixture.lab.sessions()[0].id.clone();
     let terminate = aws(&fixture, &["ssm", "terminate-session", "--session-id", &id]);
@@ -87,7 +87,7 @@ async fn a_session_that_the_service_ends_is_an_end_in_good_order() {
 async fn what_the_agent_says_at_the_end_is_passed_on_and_a_failure() {
     let fixture = Fixture::new().await;
     let parameters = "host=127.0.0.1,portNumber=7";
-    let client = Client::spawn(start_session(&fixture, REMOTE_HOST_DOCUMENT, parameters));
+    let client = spawn_group(start_session(&fixture, REMOTE_HOST_DOCUMENT, parameters));
     let exit = client.exit().await;
     exit.expect(255, &["returned non-zero exit status 6", "hint: "]);
     let id = &fixture.lab.sessions()[0].id;
@@ -105,7 +105,7 @@ async fn what_the_agent_says_at_the_end_is_passed_on_and_a_failure() {
 async fn the_session_ends_with_the_cli() {
     for signal in [Signal::TERM, Signal::KILL] {
         let fixture = Fixture::new().await;
-        let mut client = Client::spawn(start_session(&fixture, PORT_DOCUMENT, "portNumber=7"));
+        let mut client = spawn_group(start_session(&fixture, PORT_DOCUMENT, "portNumber=7"));
         client.stdout_line("Waiting for connections...").await;
         client.signal(signal);
         // Its output ends when the plugin does.

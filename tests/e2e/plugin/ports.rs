@@ -3,10 +3,11 @@
 use std::net::TcpListener;
 
 use rustix::process::Signal;
+use ssmfwd::lab::{Document, SessionType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::cli::{PORT_DOCUMENT, REMOTE_HOST_DOCUMENT, signal_group, start_session};
+use super::cli::{PORT_DOCUMENT, REMOTE_HOST_DOCUMENT, signal_group, spawn_group, start_session};
 use crate::support::{
     Client, Exit, Fixture, bounded, connect, own_address, read_to_end, unused_port,
 };
@@ -56,7 +57,7 @@ fn session_id(fixture: &Fixture) -> String {
 #[tokio::test]
 async fn a_port_is_forwarded_and_every_line_is_the_official_one() {
     let fixture = Fixture::new().await;
-    let mut client = Client::spawn(start_session(&fixture, PORT_DOCUMENT, "portNumber=7"));
+    let mut client = spawn_group(start_session(&fixture, PORT_DOCUMENT, "portNumber=7"));
     let port = opened_port(&mut client).await;
     client.stdout_line("Waiting for connections...").await;
     converse(port).await;
@@ -80,7 +81,7 @@ async fn a_port_is_forwarded_and_every_line_is_the_official_one() {
 #[tokio::test]
 async fn an_old_agent_has_one_connection_at_a_time_and_its_own_lines() {
     let fixture = Fixture::with_agent("2.3.756.0").await;
-    let mut client = Client::spawn(start_session(&fixture, PORT_DOCUMENT, "portNumber=7"));
+    let mut client = spawn_group(start_session(&fixture, PORT_DOCUMENT, "portNumber=7"));
     let port = opened_port(&mut client).await;
     converse(port).await;
     converse(port).await;
@@ -109,7 +110,7 @@ async fn a_remote_host_is_forwarded_to_the_port_asked_for() {
     let far = tokio::net::TcpListener::bind((host, 0)).await.unwrap();
     let remote = far.local_addr().unwrap().port();
     let parameters = format!("host={host},portNumber={remote},localPortNumber={local}");
-    let mut client = Client::spawn(start_session(&fixture, REMOTE_HOST_DOCUMENT, &parameters));
+    let mut client = spawn_group(start_session(&fixture, REMOTE_HOST_DOCUMENT, &parameters));
     assert_eq!(opened_port(&mut client).await, local);
     // Both addresses of localhost, where the official plugin has one.
     for address in ["127.0.0.1", "::1"] {
@@ -131,7 +132,7 @@ async fn a_destination_that_refuses_is_told_of() {
     let fixture = Fixture::new().await;
     let (_guard, remote) = unused_port();
     let parameters = format!("portNumber={remote}");
-    let mut client = Client::spawn(start_session(&fixture, PORT_DOCUMENT, &parameters));
+    let mut client = spawn_group(start_session(&fixture, PORT_DOCUMENT, &parameters));
     let port = opened_port(&mut client).await;
     let mut socket = connect(port).await;
     crate::support::expect_reset(&mut socket).await;
@@ -146,11 +147,14 @@ async fn a_destination_that_refuses_is_told_of() {
 
 #[tokio::test]
 async fn a_local_unix_socket_is_listened_on() {
-    let fixture = Fixture::with(|config| config.documents = vec![CUSTOM_DOCUMENT.to_owned()]).await;
+    let fixture = Fixture::with(|config| {
+        config.documents = vec![Document::new(CUSTOM_DOCUMENT, SessionType::Port)]
+    })
+    .await;
     let path = fixture.directory().join("local.sock");
     let path = path.to_str().unwrap();
     let parameters = format!("portNumber=7,localConnectionType=unix,localUnixSocket={path}");
-    let mut client = Client::spawn(start_session(&fixture, CUSTOM_DOCUMENT, &parameters));
+    let mut client = spawn_group(start_session(&fixture, CUSTOM_DOCUMENT, &parameters));
     client.stdout_line("Waiting for connections...").await;
     let mut socket = UnixStream::connect(path).await.unwrap();
     echo(&mut socket).await;
@@ -168,7 +172,7 @@ async fn a_busy_port_fails_and_leaves_no_session() {
     let held = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = held.local_addr().unwrap().port();
     let parameters = format!("portNumber=80,localPortNumber={port}");
-    let client = Client::spawn(start_session(&fixture, PORT_DOCUMENT, &parameters));
+    let client = spawn_group(start_session(&fixture, PORT_DOCUMENT, &parameters));
     let exit = client.exit().await;
     // The AWS CLI's own code for whatever went wrong.
     exit.expect(255, &["returned non-zero exit status 5", "hint: "]);
@@ -183,7 +187,7 @@ async fn a_port_that_is_taken_on_ipv6_alone_is_opened_on_ipv4() {
     let held = TcpListener::bind("[::1]:0").unwrap();
     let port = held.local_addr().unwrap().port();
     let parameters = format!("portNumber=7,localPortNumber={port}");
-    let mut client = Client::spawn(start_session(&fixture, PORT_DOCUMENT, &parameters));
+    let mut client = spawn_group(start_session(&fixture, PORT_DOCUMENT, &parameters));
     assert_eq!(opened_port(&mut client).await, port);
     converse(port).await;
     signal_group(&client, Signal::INT);
