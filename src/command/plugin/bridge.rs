@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use ssmfwd_protocol::error::OpenError;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Exit, Failure};
@@ -27,11 +28,15 @@ pub(super) async fn serve(
     })?;
     let opener = session.opener();
     let carrying = async {
-        let stream = opener.open().await.map_err(|error| {
-            let message = format!("cannot open a connection: {error}");
-            Failure::new(Exit::Failure, message)
-        })?;
-        Ok(carry(stream, input, &mut output, HALF_CLOSE).await)
+        match opener.open().await {
+            Ok(stream) => Ok(carry(stream, input, &mut output, HALF_CLOSE).await),
+            // Why it is over, the session knows.
+            Err(OpenError::Ended) => Ok(Carried::Ended(StreamEnd::Lost)),
+            Err(error) => {
+                let message = format!("cannot open a connection: {error}");
+                Err(Failure::new(Exit::Failure, message))
+            }
+        }
     };
     let carried = tokio::select! {
         carried = carrying => carried,

@@ -26,12 +26,12 @@ pub(super) async fn serve(
     report: &Report,
     shutdown: &CancellationToken,
 ) -> Result<End, Failure> {
+    let mut suspended = pin!(signals::suspended()?);
     let listener = listen(&session.established().properties, report)?;
     announce(&listener, is_multiplexed, report);
 
     let half_close = HalfClose::new(HALF_CLOSE, is_multiplexed);
     let opener = session.opener();
-    let mut suspended = pin!(signals::suspended()?);
     let mut is_first = true;
     let mut connections = JoinSet::new();
     loop {
