@@ -30,6 +30,10 @@ use crate::session::{Signal, Size};
 use crate::smux::StreamId;
 use crate::version::Version;
 
+/// Bytes that may be on their way to the client. The official agent has no such limit: its rate keeps
+/// what is on the way small, which a faster one must see to itself.
+const IN_FLIGHT_LEN: usize = 4 * 1024 * 1024;
+
 /// Time the agent waits at the end for the acknowledgement of what it has sent
 /// (`clientDisconnectTimeout`).
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -287,7 +291,10 @@ impl Agent {
 
     fn poll_data(&mut self, now: Instant) -> Option<Bytes> {
         let is_open = matches!(self.state, State::Running | State::Exiting);
-        if !is_open || !self.reliable.is_window_open() {
+        // Acknowledgements wait unread while it is not receiving: they must not be what it waits for.
+        let is_far_ahead =
+            self.reliable.unacked_len() >= IN_FLIGHT_LEN && !self.is_receive_blocked();
+        if !is_open || is_far_ahead || !self.reliable.is_window_open() {
             return None;
         }
         let port = self.port.as_mut().filter(|port| port.has_transmit())?;

@@ -107,7 +107,7 @@ async fn a_hundred_megabytes_go_through_a_pipeline() {
 async fn a_slow_reader_holds_the_command_up() {
     let fixture = Fixture::new().await;
     let marker = fixture.directory().join("written");
-    let script = format!("head -c 50000000 /dev/zero; echo > {}", marker.display());
+    let script = format!("head -c 120000000 /dev/zero; echo > {}", marker.display());
     let mut command = fixture.exec(&["sh", "-c", &script]);
     let mut child = command
         .stdin(Stdio::null())
@@ -128,7 +128,7 @@ async fn a_slow_reader_holds_the_command_up() {
     while let len @ 1.. = bounded("output", stdout.read(&mut buffer)).await.unwrap() {
         rest += len;
     }
-    assert_eq!(rest, 50_000_000 - 1000);
+    assert_eq!(rest, 120_000_000 - 1000);
     assert!(bounded("end", child.wait()).await.unwrap().success());
 }
 
