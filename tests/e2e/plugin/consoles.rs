@@ -31,7 +31,9 @@ async fn a_shell_has_the_terminal_and_gives_it_back() {
     terminal.shows("Starting session with SessionId: ").await;
     expect_shell(&mut terminal).await;
     assert_eq!(terminal.run("stty size").await, "24 80\r\n");
-    terminal.input("echo slee''ping; sleep 1000\r").await;
+    // One process from the line on: a shell interrupted just before it forks waits for its child first.
+    let script = "sh -c 'echo slee\"\"ping; exec sleep 1000'\r";
+    terminal.input(script).await;
     terminal.shows("sleeping").await;
     terminal.input("\x03").await;
     // The shell begins a line of its own first.
