@@ -1,5 +1,8 @@
 //! The runtime and the commands of `ssmfwd`; the protocol itself is `ssmfwd-protocol`.
 
+#[cfg(all(feature = "lab", not(unix)))]
+compile_error!("the lab runs programs in Unix terminals: build with --no-default-features");
+
 pub mod aws;
 pub mod backoff;
 pub mod cli;
