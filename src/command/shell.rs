@@ -5,6 +5,7 @@ mod screen;
 
 use std::io;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use ssmfwd_protocol::config::Config;
 use ssmfwd_protocol::session::{SessionKind, Size};
@@ -24,6 +25,12 @@ use crate::terminal::{self, RawMode};
 use keyboard::Keyboard;
 use screen::Screen;
 
+/// How long a session of a document may stay silent at first: its idle timeout, unless the account changed it.
+///
+/// Without encryption there is no handshake, and an interactive command begins with its first output, however long that
+/// takes (PROTOCOL section 6.1). A connection that has died is noticed all the same, and Ctrl-C ends the wait.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(20 * 60);
+
 /// Runs a shell, or an interactive command, until it or the user ends the session.
 ///
 /// # Errors
@@ -36,11 +43,14 @@ pub async fn run(settings: ConsoleSettings, printer: Printer) -> Result<ExitCode
     let documents = documents.into_iter().collect();
     let service = Service::start(&settings.service, &settings.request.target, documents).await?;
     let size = terminal_size();
-    let config = Config {
+    let mut config = Config {
         payload_len: settings.payload_len,
         terminal_size: size,
         ..Config::default()
     };
+    if settings.request.document.is_some() {
+        config.handshake_timeout = SILENCE_TIMEOUT;
+    }
     let outcome = match service.session(settings.request, config, &shutdown).await {
         Ok(mut session) => {
             greet(&session, &printer);
