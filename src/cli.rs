@@ -10,7 +10,7 @@ use url::Url;
 use crate::failure::{Exit, Failure};
 use crate::spec::Forward;
 
-pub use console::{DocumentArgs, ExecArgs, ShellArgs};
+pub use console::{ConsoleArgs, ExecArgs, ShellArgs};
 #[cfg(feature = "lab")]
 pub use lab::{AgentArgs, EmbeddedLabArgs, LabArgs};
 
@@ -137,8 +137,8 @@ impl Job {
     pub fn output(&self) -> OutputArgs {
         match self {
             Self::Forward(args) => args.output,
-            Self::Shell(args) => args.output.into(),
-            Self::Exec(args) => args.output.into(),
+            Self::Shell(args) => args.console.output.into(),
+            Self::Exec(args) => args.console.output.into(),
             Self::Proxy(args) => args.output(),
             #[cfg(feature = "lab")]
             Self::Lab(args) => args.output,

@@ -23,17 +23,7 @@ pub struct ShellArgs {
     pub escape_char: EscapeChar,
 
     #[command(flatten)]
-    pub document: DocumentArgs,
-    #[command(flatten)]
-    pub start: StartArgs,
-    #[command(flatten)]
-    pub aws: AwsArgs,
-    #[command(flatten)]
-    pub output: DiagnosticArgs,
-
-    #[cfg(feature = "lab")]
-    #[command(flatten)]
-    pub lab: EmbeddedLabArgs,
+    pub console: ConsoleArgs,
 }
 
 /// The arguments of `ssmfwd exec`.
@@ -62,6 +52,13 @@ pub struct ExecArgs {
     #[arg(long, value_name = "CHAR", default_value = "~", requires = "tty")]
     pub escape_char: EscapeChar,
 
+    #[command(flatten)]
+    pub console: ConsoleArgs,
+}
+
+/// What shells and commands have in common.
+#[derive(Debug, Args)]
+pub struct ConsoleArgs {
     #[command(flatten)]
     pub document: DocumentArgs,
     #[command(flatten)]

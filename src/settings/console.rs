@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::ServiceSettings;
 use crate::aws::StartSession;
-use crate::cli::{DocumentArgs, ExecArgs, ShellArgs};
+use crate::cli::{ConsoleArgs, ExecArgs, ShellArgs};
 use crate::failure::{Exit, Failure};
 use crate::terminal::escape::EscapeChar;
 
@@ -30,16 +30,23 @@ pub enum ExecSettings {
     Terminal(ConsoleSettings),
 }
 
-impl From<ShellArgs> for ConsoleSettings {
-    fn from(args: ShellArgs) -> Self {
+impl ConsoleSettings {
+    /// Those of a session whose `parameters` the user's own override.
+    fn new(
+        target: String,
+        escape_char: EscapeChar,
+        mut parameters: BTreeMap<String, Vec<String>>,
+        args: ConsoleArgs,
+    ) -> Self {
+        super::override_parameters(&mut parameters, args.document.parameters);
         Self {
-            request: request(
-                args.target,
-                args.document,
-                BTreeMap::new(),
-                args.start.reason,
-            ),
-            escape_char: args.escape_char,
+            request: StartSession {
+                target,
+                document: args.document.document,
+                parameters,
+                reason: args.start.reason,
+            },
+            escape_char,
             payload_len: args.start.payload_size.into(),
             service: ServiceSettings {
                 aws: args.aws,
@@ -47,6 +54,12 @@ impl From<ShellArgs> for ConsoleSettings {
                 lab: args.lab.lab.then_some(args.lab.agent),
             },
         }
+    }
+}
+
+impl From<ShellArgs> for ConsoleSettings {
+    fn from(args: ShellArgs) -> Self {
+        Self::new(args.target, args.escape_char, BTreeMap::new(), args.console)
     }
 }
 
@@ -61,8 +74,9 @@ impl ExecSettings {
         if !args.command.is_empty() {
             parameters.insert("command".to_owned(), vec![command_line(&args.command)?]);
         }
-        if args.document.document.is_none() {
-            let document = match args.tty {
+        let document = &mut args.console.document.document;
+        if document.is_none() {
+            let name = match args.tty {
                 true => "AWS-StartInteractiveCommand",
                 false => {
                     let separate = ("separateOutputStream".to_owned(), vec!["true".to_owned()]);
@@ -70,38 +84,14 @@ impl ExecSettings {
                     "AWS-StartNonInteractiveCommand"
                 }
             };
-            args.document.document = Some(document.to_owned());
+            *document = Some(name.to_owned());
         }
-        let settings = ConsoleSettings {
-            request: request(args.target, args.document, parameters, args.start.reason),
-            escape_char: args.escape_char,
-            payload_len: args.start.payload_size.into(),
-            service: ServiceSettings {
-                aws: args.aws,
-                #[cfg(feature = "lab")]
-                lab: args.lab.lab.then_some(args.lab.agent),
-            },
-        };
+        let settings =
+            ConsoleSettings::new(args.target, args.escape_char, parameters, args.console);
         Ok(match args.tty {
             true => Self::Terminal(settings),
             false => Self::Plain(settings),
         })
-    }
-}
-
-/// The request for a session whose parameters `document` overrides.
-fn request(
-    target: String,
-    document: DocumentArgs,
-    mut parameters: BTreeMap<String, Vec<String>>,
-    reason: Option<String>,
-) -> StartSession {
-    super::override_parameters(&mut parameters, document.parameters);
-    StartSession {
-        target,
-        document: document.document,
-        parameters,
-        reason,
     }
 }
 
