@@ -21,7 +21,7 @@ use crate::signals::{self, Interrupts};
 use crate::stream::End;
 
 /// The exit code after Ctrl-C, as in shells: 128 and SIGINT's number.
-pub(super) const INTERRUPTED: u8 = 130;
+const INTERRUPTED: u8 = 130;
 /// The exit code for one that cannot be told, as in OpenSSH.
 const UNKNOWN: u8 = 255;
 
@@ -92,14 +92,51 @@ async fn carry(
         return Err(Failure::new(Exit::Usage, message)
             .with_hint("choose one whose sessionType is NonInteractiveCommands"));
     };
-    let mut delivering = pin!(deliver(&console));
+    let (end, is_interrupted) = match deliver(&console, shutdown, interrupts).await? {
+        Delivered::Ended {
+            end,
+            is_interrupted,
+        } => (end, is_interrupted),
+        Delivered::GivenUp(exit) => return Ok(exit),
+    };
+    let failure = session.ended().await;
+    match (console.exit_code(), end) {
+        (Some(code), _) => Ok(exit_code(code, is_interrupted, printer)),
+        (None, End::Finished) => Err(unreported(session.established().agent_version)),
+        (None, _) => Err(failure),
+    }
+}
+
+/// Why no more output of a command is delivered.
+pub(super) enum Delivered {
+    /// None comes any more.
+    Ended {
+        end: End,
+        /// Ctrl-C was passed on before.
+        is_interrupted: bool,
+    },
+    /// Ctrl-C was pressed twice, or nobody reads the output.
+    GivenUp(ExitCode),
+}
+
+/// Delivers a command's outputs to their end, and passes the first Ctrl-C on.
+///
+/// # Errors
+///
+/// When standard output cannot be written, or another signal asks for the end.
+pub(super) async fn deliver(
+    console: &Console,
+    shutdown: &CancellationToken,
+    interrupts: &mut Interrupts,
+) -> Result<Delivered, Failure> {
+    let mut copying = pin!(copy_outputs(console));
     let mut is_interrupted = false;
-    let delivered = loop {
+    let copied = loop {
         tokio::select! {
-            delivered = &mut delivering => break delivered,
+            copied = &mut copying => break copied,
             () = interrupts.next() => {
                 if is_interrupted {
-                    return Ok(ExitCode::from(INTERRUPTED));
+                    return Ok(Delivered::GivenUp(ExitCode::from(INTERRUPTED)));
                 }
                 is_interrupted = true;
                 let interrupt = Bytes::copy_from_slice(&[Signal::Interrupt.byte()]);
@@ -112,15 +149,12 @@ async fn carry(
             }
         }
     };
-    let end = match delivered {
-        Ok(end) => end,
-        Err(error) => return output::stdout_failed(&error),
-    };
-    let failure = session.ended().await;
-    match (console.exit_code(), end) {
-        (Some(code), _) => Ok(exit_code(code, is_interrupted, printer)),
-        (None, End::Finished) => Err(unreported(session.established().agent_version)),
-        (None, _) => Err(failure),
+    match copied {
+        Ok(end) => Ok(Delivered::Ended {
+            end,
+            is_interrupted,
+        }),
+        Err(error) => output::stdout_failed(&error).map(Delivered::GivenUp),
     }
 }
 
@@ -129,7 +163,7 @@ async fn carry(
 /// # Errors
 ///
 /// When standard output cannot be written.
-pub(super) async fn deliver(console: &Console) -> io::Result<End> {
+async fn copy_outputs(console: &Console) -> io::Result<End> {
     let output = async {
         let mut stdout = tokio::io::stdout();
         loop {

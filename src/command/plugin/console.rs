@@ -1,14 +1,13 @@
 //! Shells and commands: the terminal, or standard input and output, belong to the far side.
 
-use std::pin::pin;
 use std::process::ExitCode;
 
-use bytes::Bytes;
-use ssmfwd_protocol::session::{Signal, Size};
+use ssmfwd_protocol::session::Size;
 use tokio_util::sync::CancellationToken;
 
-use crate::command::{exec, shell};
-use crate::failure::{Exit, Failure};
+use crate::command::exec::{self, Delivered};
+use crate::command::shell;
+use crate::failure::Failure;
 use crate::output;
 use crate::session::Session;
 use crate::signals::Interrupts;
@@ -45,29 +44,12 @@ pub(super) async fn command(
     let Some(console) = session.console().await else {
         return Err(session.ended().await);
     };
-    let mut delivering = pin!(exec::deliver(&console));
-    let mut is_interrupted = false;
-    let delivered = loop {
-        tokio::select! {
-            delivered = &mut delivering => break delivered,
-            () = interrupts.next() => {
-                if is_interrupted {
-                    return Ok(End::Done(ExitCode::from(exec::INTERRUPTED)));
-                }
-                is_interrupted = true;
-                let interrupt = Bytes::copy_from_slice(&[Signal::Interrupt.byte()]);
-                // A session that is over ends the delivery.
-                let _: Result<(), StreamEnd> = console.write(interrupt).await;
-            }
-            () = shutdown.cancelled() => {
-                let message = "stopped before the command had ended";
-                return Err(Failure::new(Exit::Failure, message));
-            }
-        }
-    };
-    let end = match delivered {
-        Ok(end) => end,
-        Err(error) => return output::stdout_failed(&error).map(End::Done),
+    let (end, is_interrupted) = match exec::deliver(&console, shutdown, interrupts).await? {
+        Delivered::Ended {
+            end,
+            is_interrupted,
+        } => (end, is_interrupted),
+        Delivered::GivenUp(exit) => return Ok(End::Done(exit)),
     };
     let failure = session.ended().await;
     match (console.exit_code(), end) {
