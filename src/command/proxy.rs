@@ -8,6 +8,7 @@ use std::time::Duration;
 use ssmfwd_protocol::config::Config;
 use tokio_util::sync::CancellationToken;
 
+use super::service::greet;
 use crate::aws::{Aws, StartSession, TargetKind};
 use crate::cli::{KeyArgs, ProxyArgs};
 use crate::failure::{Exit, Failure};
@@ -122,11 +123,8 @@ async fn serve(
     printer: &Printer,
     shutdown: &CancellationToken,
 ) -> ExitCode {
-    let message = &session.established().customer_message;
-    if printer.verbosity() >= Verbosity::Verbose && !message.is_empty() {
-        printer.event(&Event::Notice {
-            message: message.clone(),
-        });
+    if printer.verbosity() >= Verbosity::Verbose {
+        greet(&session, printer);
     }
     let opener = session.opener();
     let carrying = async {

@@ -139,10 +139,24 @@ pub(super) async fn close(sessions: impl IntoIterator<Item = Session>, printer: 
     let closing = sessions.into_iter().map(async |session: Session| {
         let session_id = session.id().to_owned();
         let reason = session.end().unwrap_or("terminated").to_owned();
-        match session.close().await {
-            Ok(()) => printer.event(&Event::Closed { session_id, reason }),
-            Err(failure) => printer.warning(format!("session {session_id} may go on: {failure}")),
-        }
+        let closed = session.close().await;
+        say_closed(&session_id, &reason, closed, printer);
     });
     join_all(closing).await;
+}
+
+/// Says that a session is over and why, or that nobody could end it.
+pub(super) fn say_closed(
+    session_id: &str,
+    reason: &str,
+    closed: Result<(), Failure>,
+    printer: &Printer,
+) {
+    match closed {
+        Ok(()) => printer.event(&Event::Closed {
+            session_id: session_id.to_owned(),
+            reason: reason.to_owned(),
+        }),
+        Err(failure) => printer.warning(format!("session {session_id} may go on: {failure}")),
+    }
 }

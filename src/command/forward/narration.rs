@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::command::service::{MAY_HAVE_BEGUN, greet};
+use crate::command::service::{MAY_HAVE_BEGUN, greet, say_closed};
 use crate::failure::Failure;
 use crate::output::{Action, Event, Mapping, Printer};
 use crate::session::{Notice, Observer, Session};
@@ -64,15 +64,8 @@ impl Narrator for Narration {
     }
 
     fn on_closed(&mut self, session_id: &str, reason: &str, failed: Option<Failure>) {
-        match failed {
-            None => self.printer.event(&Event::Closed {
-                session_id: session_id.to_owned(),
-                reason: reason.to_owned(),
-            }),
-            Some(failure) => self
-                .printer
-                .warning(format!("session {session_id} may go on: {failure}")),
-        }
+        let closed = failed.map_or(Ok(()), Err);
+        say_closed(session_id, reason, closed, &self.printer);
     }
 
     fn on_abandoned(&mut self) {
