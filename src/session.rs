@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-pub use options::{Notice, Observer, Options};
+pub use options::{Notice, Observer, Options, SILENCE_TIMEOUT};
 
 use crate::aws::{Aws, StartSession, StartedSession};
 use crate::driver::Disconnect;

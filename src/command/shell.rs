@@ -5,7 +5,6 @@ mod screen;
 
 use std::io;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use ssmfwd_protocol::config::Config;
 use ssmfwd_protocol::session::{SessionKind, Size};
@@ -14,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::service::{Service, close, greet, not_started};
 use crate::failure::{Exit, Failure};
 use crate::output::{self, Printer};
-use crate::session::{Console, Session};
+use crate::session::{Console, SILENCE_TIMEOUT, Session};
 use crate::settings::ConsoleSettings;
 use crate::signals;
 use crate::stream::End;
@@ -24,12 +23,6 @@ use crate::terminal::{self, RawMode};
 
 use keyboard::Keyboard;
 use screen::Screen;
-
-/// How long a session of a document may stay silent at first: its idle timeout, unless the account changed it.
-///
-/// Without encryption there is no handshake, and an interactive command begins with its first output, however long that
-/// takes (PROTOCOL section 6.1). A connection that has died is noticed all the same, and Ctrl-C ends the wait.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 
 /// Runs a shell, or an interactive command, until it or the user ends the session.
 ///

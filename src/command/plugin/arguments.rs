@@ -10,6 +10,7 @@ use ssmfwd_protocol::config::Config;
 use url::Url;
 
 use crate::aws::{Token, dns_suffixes};
+use crate::session::SILENCE_TIMEOUT;
 
 /// Where the response to StartSession is when it is not in the first argument itself: in the environment variable of
 /// this name, or of one that begins with it.
@@ -146,19 +147,14 @@ const WITH_HANDSHAKE: [&str; 4] = [
     "AWS-StartNonInteractiveCommand",
 ];
 
-/// The service's idle timeout unless the account has another one: it ends a session that nobody serves.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(20 * 60);
-
 impl Request {
-    /// How long the session may stay silent at first.
-    ///
-    /// An interactive command begins with its first output, however long that takes. All that tells it from an agent that
-    /// has gone away is the service, in its own time, or a user who presses Ctrl-C.
+    /// How long the session may stay silent at first: any that is not known to begin with a handshake may be an interactive
+    /// command's.
     pub(super) fn handshake_timeout(&self) -> Duration {
         let document = self.document.as_deref();
         match document.is_some_and(|name| WITH_HANDSHAKE.contains(&name)) {
             true => Config::default().handshake_timeout,
-            false => IDLE_TIMEOUT,
+            false => SILENCE_TIMEOUT,
         }
     }
 }
