@@ -1,30 +1,14 @@
 //! This crate's agent in the place of the recorded one, in shells and commands.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
-
 use bytes::Bytes;
 use serde_json::Value;
-use ssmfwd_protocol::agent::{Agent, AgentEvent, Encryption, Session, SessionType};
-use ssmfwd_protocol::message::{Message, MessageType, PayloadType};
-use ssmfwd_protocol::{Endpoint, Size, StreamId, Transmit};
+use ssmfwd_protocol::agent::{AgentEvent, Encryption, Session, SessionType};
+use ssmfwd_protocol::message::{Message, PayloadType};
+use ssmfwd_protocol::{Endpoint, Size, StreamId};
 
+use crate::agent::Agent;
 use crate::recording::{self, Frame, Line, decode_base64};
-use crate::replay_client::any_instant;
 use crate::secret::{Secret, meaning};
-
-/// An agent that is shown what the recorded one saw, and whose program says what its program did.
-struct Replay {
-    now: Instant,
-    agent: Agent,
-    secret: Option<Secret>,
-    /// Stream messages, without repetitions.
-    sent: BTreeMap<i64, Message>,
-    acks: Vec<Bytes>,
-    /// What was reported to the service.
-    states: Vec<Bytes>,
-    events: Vec<AgentEvent>,
-}
 
 /// How the recorded agent asked for the data key.
 fn encryption(lines: &[Line], secret: &Secret) -> Encryption {
@@ -41,91 +25,36 @@ fn encryption(lines: &[Line], secret: &Secret) -> Encryption {
     }
 }
 
-impl Replay {
-    fn run(lines: &[Line], session_type: SessionType) -> Self {
-        let start = any_instant();
-        let unix = Duration::from_secs(1_795_000_000);
-        let secret = Secret::find(lines);
-        let session = Session {
-            id: "session".to_owned(),
-            agent_version: "3.3.0.0".parse().unwrap(),
-            session_type,
-            encryption: secret.as_ref().map(|secret| encryption(lines, secret)),
-        };
-        let mut replay = Self {
-            now: start,
-            agent: Agent::new(session, 1, start, unix),
-            secret,
-            sent: BTreeMap::new(),
-            acks: Vec::new(),
-            states: Vec::new(),
-            events: Vec::new(),
-        };
-        let mut last = None;
-        for line in lines {
-            replay.now = start + line.time();
-            replay.agent.handle_timeout(replay.now);
-            match (&line.dir[..], &line.frame) {
-                ("a2r", None) if line.closed.is_none() => replay.agent.handle_connected(replay.now),
-                ("c2a" | "r2a", Some(frame)) => {
-                    replay.agent.handle_message(replay.now, frame.raw.clone());
-                }
-                ("a2c", Some(frame))
-                    if frame.is_stream_data() && last < Some(frame.sequence_number) =>
-                {
-                    last = Some(frame.sequence_number);
-                    replay.say(frame);
-                }
-                ("a2c", Some(frame)) if is_terminating(frame) => {
-                    replay.agent.exit(replay.now, 0);
-                }
-                _ => {}
-            }
-            replay.drain();
-        }
-        replay
-    }
+fn replay(lines: &[Line], session_type: SessionType) -> Agent {
+    let secret = Secret::find(lines);
+    let session = Session {
+        id: "session".to_owned(),
+        agent_version: "3.3.0.0".parse().unwrap(),
+        session_type,
+        encryption: secret.map(|secret| encryption(lines, &secret)),
+    };
+    Agent::replay(lines, session, say)
+}
 
-    /// Has the program say what the recorded one said.
-    fn say(&mut self, frame: &Frame) {
-        let (kind, value) = meaning(self.secret.as_ref(), true, &frame.decoded());
-        let bytes = || -> Bytes { serde_json::from_value::<Vec<u8>>(value).unwrap().into() };
-        let (id, mut bytes) = match kind {
-            PayloadType::Output => (StreamId::OUTPUT, bytes()),
-            PayloadType::StandardError => (StreamId::ERROR, bytes()),
-            PayloadType::ExitCode => return self.agent.exit(self.now, 7),
-            _ => return,
-        };
-        let port = self.agent.port().unwrap();
-        port.write(id, &mut bytes);
-        assert!(bytes.is_empty());
-    }
-
-    fn drain(&mut self) {
-        while let Some(event) = self.agent.poll_event() {
-            if let AgentEvent::DataKeyReceived { ciphertext, .. } = &event {
-                let secret = self.secret.as_ref().unwrap();
-                assert_eq!(ciphertext, &secret.ciphertext);
-                self.agent.handle_data_key(self.now, Ok(secret.key.into()));
-            }
-            self.events.push(event);
+/// Has the program say what the recorded one said, and end as it did.
+fn say(agent: &mut Agent, frame: &Frame) {
+    if !frame.is_stream_data() {
+        if is_terminating(frame) {
+            agent.agent.exit(agent.now, 0);
         }
-        while let Some(transmit) = self.agent.poll_transmit(self.now) {
-            let Transmit::Binary(wire) = transmit else {
-                panic!("an agent's driver sends the connect request");
-            };
-            let message = Message::decode(wire).unwrap();
-            match message.header.message_type {
-                MessageType::Acknowledge => self.acks.push(message.payload),
-                MessageType::OutputStreamData => {
-                    self.sent.insert(message.header.sequence, message);
-                }
-                _ => self.states.push(message.payload),
-            }
-        }
-        self.events
-            .extend(std::iter::from_fn(|| self.agent.poll_event()));
+        return;
     }
+    let (kind, value) = meaning(agent.secret.as_ref(), true, &frame.decoded());
+    let bytes = || -> Bytes { serde_json::from_value::<Vec<u8>>(value).unwrap().into() };
+    let (id, mut bytes) = match kind {
+        PayloadType::Output => (StreamId::OUTPUT, bytes()),
+        PayloadType::StandardError => (StreamId::ERROR, bytes()),
+        PayloadType::ExitCode => return agent.agent.exit(agent.now, 7),
+        _ => return,
+    };
+    let port = agent.agent.port().unwrap();
+    port.write(id, &mut bytes);
+    assert!(bytes.is_empty());
 }
 
 /// Whether the agent reports that its program has ended.
@@ -134,15 +63,9 @@ fn is_terminating(frame: &Frame) -> bool {
     frame.raw.windows(text.len()).any(|part| part == text)
 }
 
-/// The recorded agent's stream messages, each number once.
+/// The recorded agent's stream messages.
 fn recorded(lines: &[Line]) -> Vec<Message> {
-    let frames = lines.iter().filter(|line| line.dir == "a2c");
-    let frames = frames.filter_map(|line| line.frame.as_ref());
-    let unique: BTreeMap<_, _> = frames
-        .filter(|frame| frame.is_stream_data())
-        .map(|frame| (frame.sequence_number, frame.decoded()))
-        .collect();
-    unique.into_values().collect()
+    recording::messages(lines, "a2c", |_| true)
 }
 
 /// What is compared of an agent's message: all but how long the handshake took.
@@ -155,25 +78,16 @@ fn compared(secret: Option<&Secret>, message: &Message) -> (i64, u64, PayloadTyp
 }
 
 /// Replays a session and compares what the two agents sent.
-fn assert_alike(name: &str, session_type: SessionType) -> Replay {
+fn assert_alike(name: &str, session_type: SessionType) -> Agent {
     let lines = recording::read(name);
-    let replay = Replay::run(&lines, session_type);
+    let replay = replay(&lines, session_type);
     let secret = replay.secret.as_ref();
     let theirs = recorded(&lines);
     let theirs: Vec<_> = theirs.iter().map(|it| compared(secret, it)).collect();
     let ours = replay.sent.values();
     let ours: Vec<_> = ours.map(|it| compared(secret, it)).collect();
     assert_eq!(ours, theirs, "{name}");
-    for line in lines.iter().filter(|line| line.dir == "a2c") {
-        if let Some(frame) = line
-            .frame
-            .as_ref()
-            .filter(|frame| frame.message_type == "acknowledge")
-        {
-            let payload = frame.decoded().payload;
-            assert!(replay.acks.contains(&payload), "{name}: {payload:?}");
-        }
-    }
+    recording::assert_acknowledged(name, &lines, "a2c", &replay.acks);
     replay
 }
 

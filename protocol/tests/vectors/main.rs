@@ -8,11 +8,13 @@
     reason = "a test that panics has failed"
 )]
 
+mod agent;
+mod client;
 mod console_agent;
 mod console_client;
+mod port_agent;
+mod port_client;
 mod recording;
-mod replay_agent;
-mod replay_client;
 mod secret;
 mod smux;
 

@@ -1,8 +1,9 @@
 //! Reads recorded sessions.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -55,6 +56,40 @@ impl Frame {
     pub(crate) fn is(&self, kind: PayloadType) -> bool {
         self.is_stream_data() && PayloadType::from(self.payload_type) == kind
     }
+}
+
+/// The stream messages that went this way and are wanted, each number once.
+pub(crate) fn messages(
+    lines: &[Line],
+    dir: &str,
+    is_wanted: impl Fn(&Frame) -> bool,
+) -> Vec<Message> {
+    let frames = lines.iter().filter(|line| line.dir == dir);
+    let frames = frames.filter_map(|line| line.frame.as_ref());
+    let unique: BTreeMap<_, _> = frames
+        .filter(|frame| frame.is_stream_data() && is_wanted(frame))
+        .map(|frame| (frame.sequence_number, frame.decoded()))
+        .collect();
+    unique.into_values().collect()
+}
+
+/// Expects that `acks` has every acknowledgement that went this way.
+pub(crate) fn assert_acknowledged(name: &str, lines: &[Line], dir: &str, acks: &[Bytes]) {
+    let frames = lines.iter().filter(|line| line.dir == dir);
+    let frames = frames.filter_map(|line| line.frame.as_ref());
+    for frame in frames.filter(|frame| frame.message_type == "acknowledge") {
+        let payload = frame.decoded().payload;
+        assert!(acks.contains(&payload), "{name}: {payload:?} is missing");
+    }
+}
+
+/// Some instant: a replay only ever adds to it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a replay needs one instant to start from"
+)]
+pub(crate) fn any_instant() -> Instant {
+    Instant::now()
 }
 
 /// All recordings, by the name of their file.
