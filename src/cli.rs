@@ -21,6 +21,7 @@ mod console;
 mod lab;
 mod ssh;
 mod text;
+mod tips;
 
 /// Make remote ports local, through AWS Session Manager.
 ///
@@ -46,6 +47,18 @@ pub struct Cli {
 }
 
 impl Cli {
+    /// Parses a command line, whose first word is the program's name.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it and what was probably meant, or the help or version that it asks for.
+    pub fn from_arguments(
+        arguments: impl IntoIterator<Item = OsString>,
+    ) -> Result<Self, clap::Error> {
+        let arguments: Vec<OsString> = arguments.into_iter().collect();
+        Self::try_parse_from(&arguments).map_err(|error| tips::add(error, &arguments))
+    }
+
     /// What is to be done: the subcommand, or the main job.
     pub fn into_job(self) -> Result<Job, Failure> {
         match (self.subcommand, self.forward) {

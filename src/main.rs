@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use ssmfwd::cli::{Cli, Job};
 use ssmfwd::command;
 use ssmfwd::failure::{Exit, Failure};
@@ -14,7 +13,7 @@ use tokio::runtime::Builder;
 fn main() -> ExitCode {
     let job = match plugin_job() {
         Some(job) => Ok(job),
-        None => match Cli::try_parse() {
+        None => match Cli::from_arguments(std::env::args_os()) {
             Ok(cli) => cli.into_job(),
             Err(error) => return output::command_line(&error),
         },

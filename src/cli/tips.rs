@@ -1,0 +1,84 @@
+//! What was probably meant by a command line that is wrong, where the parser cannot tell: to it, every first word that is
+//! no subcommand is a TARGET.
+
+use std::ffi::OsString;
+
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Error, ValueEnum};
+
+use super::Page;
+use crate::spec::Forward;
+
+/// How similar a first word has to be to a subcommand (Jaro similarity); `exc` and `exec` have 0.92.
+const SIMILARITY: f64 = 0.8;
+
+/// Adds what was probably meant by `arguments`, the program's name in front, to the `error` they led to.
+pub(super) fn add(mut error: Error, arguments: &[OsString]) -> Error {
+    let words: Vec<&str> = arguments
+        .iter()
+        .map(|word| word.to_str().unwrap_or_default())
+        .collect();
+    let [_, first, rest @ ..] = &words[..] else {
+        return error;
+    };
+    let wrong = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(name)) => name.clone(),
+        _ => String::new(),
+    };
+    if let Some(tip) = missing_dashes(error.kind(), first, &wrong) {
+        suggest(&mut error, tip);
+    } else if let Some(subcommand) = similar_subcommand(first) {
+        let subcommand = ContextValue::String(subcommand.to_owned());
+        error.insert(ContextKind::SuggestedSubcommand, subcommand);
+    } else if error.kind() == ErrorKind::ValueValidation
+        && wrong.starts_with("<FORWARD>")
+        && let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue)
+        && let Some(tip) = misplaced(first, value, rest)
+    {
+        suggest(&mut error, tip);
+    }
+    error
+}
+
+/// `exec i-0abc ls`, and a shell that is to run a command.
+fn missing_dashes(kind: ErrorKind, subcommand: &str, wrong: &str) -> Option<String> {
+    if kind != ErrorKind::UnknownArgument || wrong.starts_with('-') {
+        return None;
+    }
+    match subcommand {
+        "exec" => Some(format!(
+            "write -- before the command: ssmfwd exec TARGET -- {wrong}"
+        )),
+        "shell" => Some(format!(
+            "exec runs a command: ssmfwd exec TARGET -- {wrong}"
+        )),
+        _ => None,
+    }
+}
+
+/// The subcommand of which `word` is a misspelling.
+fn similar_subcommand(word: &str) -> Option<&'static str> {
+    let names = Page::value_variants().iter().map(|page| page.name());
+    let (similarity, name) = names
+        .map(|name| (strsim::jaro(word, name), name))
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+    // A word that is one is spelt well.
+    (SIMILARITY..1.0).contains(&similarity).then_some(name)
+}
+
+/// Where `value`, which is no FORWARD, belongs: in front of one, or behind `--`.
+fn misplaced(target: &str, value: &str, rest: &[&str]) -> Option<String> {
+    let is_forward = |word: &str| word.parse::<Forward>().is_ok();
+    if is_forward(target) {
+        return Some(format!("the target comes first: ssmfwd {value} {target}"));
+    }
+    let mut before = rest.iter().take_while(|word| **word != value);
+    let is_behind_forward = before.any(|word| is_forward(word));
+    is_behind_forward.then(|| format!("write -- before a command: -- {value}"))
+}
+
+fn suggest(error: &mut Error, tip: String) {
+    let tip = ContextValue::StyledStrs(vec![StyledStr::from(tip)]);
+    error.insert(ContextKind::Suggested, tip);
+}
