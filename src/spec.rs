@@ -230,6 +230,7 @@ fn split_host(text: &str) -> Result<(Option<Host>, &str), ParseForwardError> {
 fn remote_port_error(host: Option<Host>, port: &str) -> ParseForwardError {
     match host {
         Some(host) if port.is_empty() => ParseForwardError::RemotePortMissing(host.to_string()),
+        _ if is_number(port) => ParseForwardError::RemotePortRange(port.to_owned()),
         _ => ParseForwardError::RemotePort(port.to_owned()),
     }
 }

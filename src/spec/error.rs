@@ -30,9 +30,12 @@ pub enum ParseForwardError {
     /// A host and no port.
     #[error("the remote port is missing after host `{0}`; write `{0}:5432`")]
     RemotePortMissing(String),
-    /// Not a number, 0, or more than 65535.
-    #[error("remote port `{0}` is not a number from 1 to 65535; write `80:9090`")]
+    /// Not a number.
+    #[error("remote port `{0}` is not a number; write `80:9090`, or `db.internal:5432` for a host")]
     RemotePort(String),
+    /// 0, or more than 65535.
+    #[error("there is no remote port {0}; ports are 1 to 65535, as in `80:9090`")]
+    RemotePortRange(String),
     /// A colon after the remote port and nothing behind it.
     #[error(
         "the local part after the last `:` is empty; write `80:9090`, or `80` for the same port on both sides"
@@ -40,7 +43,7 @@ pub enum ParseForwardError {
     LocalMissing,
     /// A local port above 65535.
     #[error(
-        "local port `{0}` is not a number from 0 to 65535; write `80:9090`, or `80:0` for any free port"
+        "there is no local port {0}; ports are 1 to 65535, and 0 is any free one, as in `80:0`"
     )]
     LocalPort(String),
     /// None of the forms a local address has.
