@@ -57,7 +57,8 @@ pub enum Outcome {
     /// Both sides are done.
     Closed,
     /// The local side was done, and nothing came from the destination for as long as its end was held
-    /// back. More might have come: the local connection was reset.
+    /// back. More might have come: the local connection was reset. Usually nobody notices: of TCP, a
+    /// half that was closed looks like a whole that was, until something is written to it.
     HeldTooLong,
     /// The agent could not connect; the local connection was reset.
     Refused,

@@ -59,7 +59,7 @@ pub enum Event {
         received: u64,
         /// How it ended: `closed` when both sides were done, or `held_too_long`, `refused`, `lost`, `reset`.
         outcome: Outcome,
-        /// Why the connection was reset; absent when both sides were done with it.
+        /// Why it was not left to both sides to end; absent when they were done with it.
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
@@ -342,14 +342,18 @@ impl fmt::Display for Event {
                 connection,
                 sent,
                 received,
-                outcome: _,
+                outcome,
                 reason,
             } => match reason {
-                Some(reason) => write!(
-                    f,
-                    "connection {connection} of {forward} was reset: {}",
-                    one_line(reason)
-                ),
+                Some(reason) => {
+                    let ended = match outcome {
+                        // A local side that has gone away has nothing left to be reset.
+                        Outcome::HeldTooLong => "ended",
+                        _ => "was reset",
+                    };
+                    let reason = one_line(reason);
+                    write!(f, "connection {connection} of {forward} {ended}: {reason}")
+                }
                 None => write!(
                     f,
                     "connection {connection} of {forward} closed: {sent} bytes sent, {received} bytes received"
@@ -579,5 +583,7 @@ mod tests {
         let refused = closed(Outcome::Refused, Some("refused\n"));
         assert_eq!(refused.verbosity(), Verbosity::Normal);
         assert_eq!(refused.to_string(), "connection 1 of 80 was reset: refused");
+        let held = closed(Outcome::HeldTooLong, Some("nothing came"));
+        assert_eq!(held.to_string(), "connection 1 of 80 ended: nothing came");
     }
 }

@@ -153,9 +153,10 @@ fn closed(forwarding: &Forwarding, connection: u64, ended: Result<Transferred, R
     let reason = match (transferred.outcome, unopened) {
         (_, Some(error)) => Some(error),
         (Outcome::Closed, None) => None,
-        (Outcome::HeldTooLong, None) => {
-            Some("the local side was done and nothing more came, see --half-close".to_owned())
-        }
+        (Outcome::HeldTooLong, None) => Some(
+            "the local side was done or gone, and nothing more came to it, see --half-close"
+                .to_owned(),
+        ),
         (Outcome::Reset, None) => Some("one side did not take what the other wrote".to_owned()),
         (Outcome::Lost, None) => Some("the session ended".to_owned()),
         (Outcome::Refused, None) => Some(match &forward.host {
