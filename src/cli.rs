@@ -211,7 +211,7 @@ pub struct ForwardArgs {
     ///
     /// It finds the first forward at $SSMFWD_HOST and $SSMFWD_PORT, and forward N, counted from 1, at $SSMFWD_HOST_N
     /// and $SSMFWD_PORT_N. Forwards to Unix sockets have $SSMFWD_SOCKET and $SSMFWD_SOCKET_N instead. The forwards end
-    /// when the command does.
+    /// when the command does. If they fail before it has ended, it is stopped, and the exit code is that of the failure.
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 

@@ -62,6 +62,7 @@ Exit codes:
   4  the target is unknown or not connected to Systems Manager
   5  a local address cannot be listened on
   6  the service or the agent ended a running session
-  With -- COMMAND, the exit code is the command's own once it has started.
+  With -- COMMAND, the exit code is the command's own once it has started, unless its
+  forwards fail first: it is stopped then.
   With exec, it is the remote command's own; 255 if a signal has killed it."
 );

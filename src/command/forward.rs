@@ -250,6 +250,8 @@ async fn attend(
     };
 
     let outcome = tokio::select! {
+        // A failure is told even if the command has ended because of it.
+        biased;
         failure = all_failed(tunnels, settings.reconnects, printer) => Err(failure),
         failure = connections.failed() => Err(failure),
         exit = child::exited(&mut child) => {
@@ -262,11 +264,29 @@ async fn attend(
             None => Ok(ExitCode::SUCCESS),
         },
     };
-    // A command that outlives its forwards can do no good.
-    if let (Err(_), Some(child)) = (&outcome, &mut child) {
-        let _: Result<ExitCode, Failure> = child.stop().await;
+    match (outcome, &mut child) {
+        (Err(failure), Some(child)) => outlive(child, failure, printer).await,
+        (outcome, _) => outcome,
     }
-    outcome
+}
+
+/// Ends a command whose forwards have failed, since it can do no good any more. How it ends then is a consequence of the
+/// failure; one that has ended by itself has its own exit code.
+async fn outlive(
+    child: &mut Child,
+    failure: Failure,
+    printer: &Printer,
+) -> Result<ExitCode, Failure> {
+    if let Some(exit) = child.ended() {
+        printer.failure(&failure);
+        return Ok(exit);
+    }
+    printer.warning(format!(
+        "{} is stopped, because its forwards have failed",
+        child.program()
+    ));
+    let _: Result<ExitCode, Failure> = child.stop().await;
+    Err(failure)
 }
 
 /// Waits until no forward can work any more; without reconnecting, or at the very start, until one

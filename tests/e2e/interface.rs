@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 
 use serde_json::{Value, json};
+use ssmfwd::lab::Fault;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::Command;
@@ -121,6 +122,23 @@ async fn a_command_finds_the_port_and_its_exit_code_is_passed_on() {
 
     assert_eq!(run_command("exit 7").await.code(), Some(7));
     assert_eq!(run_command("kill -KILL $$").await.code(), Some(128 + 9));
+}
+
+#[tokio::test]
+async fn a_command_that_outlives_its_forwards_is_stopped_and_their_failure_is_the_exit_code() {
+    let fixture = Fixture::new().await;
+    let script = "trap 'echo stopped; exit 7' TERM; echo ready; while :; do sleep 0.01; done";
+    let arguments = ["--no-reconnect", TARGET, "7:0", "--", "sh", "-c", script];
+    let mut client = Client::spawn(fixture.command(&arguments));
+    client.stdout_line("ready").await;
+    fixture.lab.inject(Fault::Terminate);
+    let exit = client.exit().await;
+    let texts = [
+        "warning: sh is stopped, because its forwards have failed",
+        "error: session ",
+    ];
+    exit.expect(6, &texts);
+    assert!(exit.stdout.ends_with("stopped\n"), "{}", exit.stdout);
 }
 
 #[tokio::test]

@@ -43,6 +43,16 @@ impl Child {
         }
     }
 
+    /// The program as the user wrote it.
+    pub(super) fn program(&self) -> &str {
+        &self.program
+    }
+
+    /// The exit code of a command that has ended already.
+    pub(super) fn ended(&mut self) -> Option<ExitCode> {
+        self.process.try_wait().ok().flatten().map(exit_code)
+    }
+
     /// Waits for the command to end; its exit code is the result.
     async fn wait(&mut self) -> Result<ExitCode, Failure> {
         match self.process.wait().await {
@@ -103,4 +113,27 @@ fn exit_code(status: ExitStatus) -> ExitCode {
     }
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     ExitCode::from(code.unwrap_or(1))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn run(script: &str) -> Result<Child, Failure> {
+        let command = Command {
+            program: "sh".into(),
+            arguments: vec!["-c".into(), script.into()],
+        };
+        Child::spawn(&command, &[])
+    }
+
+    #[tokio::test]
+    async fn a_command_that_has_ended_has_an_exit_code_of_its_own() {
+        let mut running = run("exec sleep 600").unwrap();
+        assert_eq!(running.ended(), None);
+        drop(running);
+        let mut ended = run("exit 7").unwrap();
+        ended.wait().await.unwrap();
+        assert_eq!(ended.ended(), Some(ExitCode::from(7)));
+    }
 }
