@@ -158,9 +158,9 @@ pub enum Event {
 pub enum Action {
     /// The session is resumed; connections wait.
     Resume,
-    /// Another session is started; connections were reset.
+    /// Another session is started; connections, if there were any, were reset.
     Restart,
-    /// Another session is started with the next connection; connections were reset.
+    /// Another session is started with the next connection; connections, if there were any, were reset.
     RestartOnDemand,
 }
 
@@ -285,9 +285,9 @@ impl fmt::Display for Event {
             } => {
                 let consequence = match action {
                     Action::Resume => "reconnecting, open connections wait",
-                    Action::Restart => "open connections were reset, starting a new session",
+                    Action::Restart => "any open connections were reset, starting a new session",
                     Action::RestartOnDemand => {
-                        "open connections were reset, the next one starts a new session"
+                        "any open connections were reset, the next one starts a new session"
                     }
                 };
                 write!(f, "{forward}: {}; {consequence}", one_line(reason))

@@ -186,7 +186,7 @@ async fn an_agent_that_dies_costs_one_calm_line() {
     fixture.lab.inject(Fault::KillAgents);
     let lost = client.stderr_line("7:0: ").await;
     assert!(
-        lost.contains("open connections were reset, the next one starts a new session"),
+        lost.contains("any open connections were reset, the next one starts a new session"),
         "{lost}"
     );
     conversation(local).await;
