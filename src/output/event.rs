@@ -271,7 +271,7 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Listening { mapping, lazy } => {
-                write!(f, "listening on {}", mapping.address)?;
+                write!(f, "{}: listening on {}", mapping.forward, mapping.address)?;
                 match lazy {
                     true => f.write_str(", the first connection starts a session"),
                     false => Ok(()),

@@ -169,7 +169,9 @@ async fn verbose_tells_of_connections() {
     let fixture = Fixture::new().await;
     let remote = five_for_three().await;
     let mut client = Client::spawn(fixture.command(&["-v", TARGET, &format!("{remote}:0")]));
-    let line = client.stderr_line("listening on localhost:").await;
+    let line = client
+        .stderr_line(&format!("{remote}:0: listening on localhost:"))
+        .await;
     let (_, local) = line.trim_end().rsplit_once(':').unwrap();
     drop(bounded("conversation", converse(local.parse().unwrap())).await);
     client
