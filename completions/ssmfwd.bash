@@ -359,7 +359,7 @@ _ssmfwd() {
             return 0
             ;;
         ssmfwd__subcmd__lab)
-            opts="-v -q -h --listen --authorized-keys-dir --agent-version --pace --kms-key --chaos --json --verbose --quiet --help"
+            opts="-q -v -h --listen --authorized-keys-dir --agent-version --pace --kms-key --chaos --quiet --json --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

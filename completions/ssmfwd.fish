@@ -117,9 +117,9 @@ complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand lab" -l agent-version -d '
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand lab" -l kms-key -d 'Encrypt shells and commands with this KMS key: an id, an alias or an ARN' -r
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand lab" -l chaos -d 'What goes wrong, such as delay=20ms,drop=5%,cut/60s' -r
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand lab" -l pace -d 'Let the agents send as slowly as the real ones: 1024 bytes, then a pause of a millisecond'
-complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand lab" -l json -d 'Print events as JSON on standard output, one object per line'
-complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand lab" -s v -l verbose -d 'Print more: -v every connection, -vv also debug logs, -vvv every message'
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand lab" -s q -l quiet -d 'Print errors only'
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand lab" -l json -d 'Print where the lab is as JSON on standard output, instead of the environment to export'
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand lab" -s v -l verbose -d 'Print more: -vv debug logs, -vvv every message'
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand lab" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand plugin" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -24,6 +24,8 @@ pub struct EmbeddedLabArgs {
 
 /// The arguments of `ssmfwd lab`.
 #[derive(Debug, Args)]
+#[command(mut_arg("json", |arg| arg.help(JSON).long_help(JSON_LONG)))]
+#[command(mut_arg("verbose", |arg| arg.help("Print more: -vv debug logs, -vvv every message")))]
 pub struct LabArgs {
     /// The targets that exist: i-…, mi-…, or ecs:CLUSTER_TASK_RUNTIMEID for a task of ECS.
     #[arg(value_name = "TARGET", default_value = "i-0abc", value_parser = NonEmptyStringValueParser::new())]
@@ -98,3 +100,12 @@ fn parse_loopback(text: &str) -> Result<SocketAddr, &'static str> {
         Err(_) => Err("an address is an IP and a port; write `127.0.0.1:0`"),
     }
 }
+
+const JSON: &str =
+    "Print where the lab is as JSON on standard output, instead of the environment to export";
+
+const JSON_LONG: &str = "\
+Print where the lab is as JSON on standard output, instead of the environment to export
+
+One object on one line: event is lab_started, endpoint_url the address of its API, targets what exists in it, and \
+environment the variables that make AWS tools use it.";
