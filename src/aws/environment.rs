@@ -70,11 +70,15 @@ impl Source {
         }
         // Keys in the environment come before any profile but that of the flag.
         if flag.is_none() && self.var("AWS_ACCESS_KEY_ID").is_some() {
-            return Ok(Identity::default());
+            return Ok(Identity {
+                is_environment: true,
+                ..Identity::default()
+            });
         }
         Ok(Identity {
             is_sso: is_sso(profiles, name.as_deref().unwrap_or("default")),
             profile: name,
+            is_environment: false,
         })
     }
 
@@ -239,7 +243,9 @@ mod tests {
         assert!(!identity(&files, None).await.unwrap().is_sso);
         let variables = [("AWS_PROFILE", "prod"), ("AWS_ACCESS_KEY_ID", "AKID")];
         let keys = source(&variables, CONFIG);
-        assert!(!identity(&keys, None).await.unwrap().is_sso);
+        let environment = identity(&keys, None).await.unwrap();
+        assert!(environment.is_environment && !environment.is_sso);
+        assert!(environment.renew_hint().contains("start it again"));
         assert!(identity(&keys, Some("prod")).await.unwrap().is_sso);
     }
 }

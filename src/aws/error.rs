@@ -267,6 +267,7 @@ mod tests {
         Identity {
             profile: Some("prod".into()),
             is_sso: true,
+            is_environment: false,
         }
     }
 

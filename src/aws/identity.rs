@@ -7,18 +7,25 @@ pub(super) struct Identity {
     pub(super) profile: Option<String>,
     /// Whether that profile signs in through IAM Identity Center.
     pub(super) is_sso: bool,
+    /// Whether the keys are those of the environment, which does not change while the program runs.
+    pub(super) is_environment: bool,
 }
 
 impl Identity {
     /// What to do when credentials are expired or cannot be loaded.
     pub(super) fn renew_hint(&self) -> String {
+        if self.is_environment {
+            return "they come from environment variables, which do not change while ssmfwd runs: set \
+                    new ones and start it again"
+                .to_owned();
+        }
         match (&self.profile, self.is_sso) {
             (Some(profile), true) => format!("run `aws sso login --profile {profile}`"),
             (None, true) => "run `aws sso login`".to_owned(),
             (Some(profile), false) => format!("renew the credentials of profile `{profile}`"),
-            (None, false) => "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or select a \
-                              profile with --profile or AWS_PROFILE"
-                .to_owned(),
+            (None, false) => {
+                "renew those of the default profile, or of this machine's role".to_owned()
+            }
         }
     }
 }

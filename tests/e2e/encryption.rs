@@ -77,7 +77,10 @@ async fn a_key_that_cannot_be_used_is_named_with_what_to_do() {
         (
             KeyState::CredentialsExpired,
             3,
-            ["credentials have expired", "hint: set AWS_ACCESS_KEY_ID"],
+            [
+                "credentials have expired",
+                "hint: they come from environment variables",
+            ],
         ),
     ];
     for (state, code, texts) in table {
