@@ -32,7 +32,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use tokio::net::TcpListener;
@@ -136,7 +136,6 @@ pub struct Lab {
 struct Shared {
     config: Config,
     address: SocketAddr,
-    started: SystemTime,
     machines: Machines,
     keyring: Arc<Keyring>,
     authorized_keys: AuthorizedKeys,
@@ -183,7 +182,6 @@ impl Lab {
             keyring: Arc::new(keyring(&config)?),
             authorized_keys: AuthorizedKeys::new(config.authorized_keys_dir.clone()),
             config,
-            started: SystemTime::now(),
             machines: Machines::new(machines),
             registry: Registry::default(),
             conditions: Arc::new(Conditions::new(Chaos::default())),

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ssmfwd_protocol::version::Version;
 use tokio::time::Instant;
@@ -19,8 +19,14 @@ pub(super) struct Machine {
     pub(super) agent_version: Version,
     /// Empty for a target that is offline from the start.
     pub(super) services: PortTable,
-    /// When an outage is over.
-    back: Option<Instant>,
+    outage: Option<Outage>,
+}
+
+/// A time in which a machine is not connected.
+#[derive(Debug, Clone, Copy)]
+struct Outage {
+    since: SystemTime,
+    end: Instant,
 }
 
 impl Machine {
@@ -46,8 +52,16 @@ impl Machine {
             target,
             agent_version,
             services,
-            back: None,
+            outage: None,
         })
+    }
+
+    /// When its agent gave its last sign of life; one that is offline from the start never has.
+    pub(super) fn last_heard(&self) -> Option<SystemTime> {
+        match self.target.online {
+            true => Some(SystemTime::now()),
+            false => self.outage.map(|outage| outage.since),
+        }
     }
 }
 
@@ -69,17 +83,21 @@ impl Machines {
         let now = Instant::now();
         let mut all = lock(&self.all).clone();
         for machine in &mut all {
-            machine.target.online &= machine.back.is_none_or(|back| back <= now);
+            machine.outage = machine.outage.filter(|outage| outage.end > now);
+            machine.target.online &= machine.outage.is_none();
         }
         all
     }
 
     /// Takes a machine, or all of them, off the net for `length` from now on.
     pub(super) fn disconnect(&self, id: Option<&str>, length: Duration) {
-        let back = Instant::now() + length;
+        let outage = Outage {
+            since: SystemTime::now(),
+            end: Instant::now() + length,
+        };
         for machine in lock(&self.all).iter_mut() {
             if id.is_none_or(|id| id == machine.target.id) {
-                machine.back = Some(back);
+                machine.outage = Some(outage);
             }
         }
     }
@@ -87,7 +105,7 @@ impl Machines {
     /// Ends all outages.
     pub(super) fn reconnect_all(&self) {
         for machine in lock(&self.all).iter_mut() {
-            machine.back = None;
+            machine.outage = None;
         }
     }
 

@@ -1,5 +1,7 @@
 //! The API, through the real SDK.
 
+use std::time::SystemTime;
+
 use aws_credential_types::Credentials;
 use aws_sdk_ssm::error::ProvideErrorMetadata;
 use aws_sdk_ssm::types::{
@@ -199,9 +201,22 @@ async fn instances_are_listed_filtered_and_paged() {
         instance.resource_type(),
         Some(&ResourceType::ManagedInstance)
     );
+    assert_eq!(instance.last_ping_date_time(), None, "never heard of");
+}
+
+#[tokio::test]
+async fn a_target_was_heard_of_last_when_its_outage_began() {
+    let lab = lab(|_| {}).await;
+    let now = || i64::try_from(clock::epoch_seconds(SystemTime::now())).unwrap();
+    let before = now();
+    lab.update_chaos("offline=600s").unwrap();
+    let after = now();
+    let found = sdk(&lab).describe_instance_information().send();
+    let found = found.await.unwrap();
+    let instance = &found.instance_information_list()[0];
+    assert_eq!(instance.ping_status(), Some(&PingStatus::ConnectionLost));
     let last_ping = instance.last_ping_date_time().unwrap().secs();
-    let now = i64::try_from(clock::epoch_seconds(SystemTime::now())).unwrap();
-    assert!((now - 3_700..now - 3_500).contains(&last_ping));
+    assert!((before..=after).contains(&last_ping));
 }
 
 #[tokio::test]

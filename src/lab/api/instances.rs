@@ -1,11 +1,10 @@
 //! DescribeInstanceInformation and GetConnectionStatus.
 
-use std::time::{Duration, SystemTime};
-
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::ApiError;
+use crate::lab::machine::Machine;
 use crate::lab::{Shared, Target};
 
 #[derive(Debug, Deserialize)]
@@ -59,15 +58,14 @@ pub(super) fn describe(
     let older = &request.instance_information_filter_list;
     let mut instances = Vec::new();
     let machines = shared.machines.all();
-    let targets = machines.iter().map(|machine| &machine.target);
-    // Tasks are no managed nodes.
-    for target in targets.filter(|target| !target.id.starts_with("ecs:")) {
-        let mut is_wanted = true;
+    for machine in &machines {
+        // Tasks are no managed nodes.
+        let mut is_wanted = !machine.target.id.starts_with("ecs:");
         for filter in request.filters.iter().chain(older) {
-            is_wanted &= filter.matches(target)?;
+            is_wanted &= filter.matches(&machine.target)?;
         }
         if is_wanted {
-            instances.push(information(target, shared.started));
+            instances.push(information(machine));
         }
     }
     let next_token = request.next_token.as_deref();
@@ -97,15 +95,12 @@ pub(super) fn connection_status(
     Ok(json!({"Target": id, "Status": status}))
 }
 
-fn information(target: &Target, lab_started: SystemTime) -> Value {
-    let last_ping = match target.online {
-        true => SystemTime::now(),
-        false => lab_started - OFFLINE_FOR,
-    };
+fn information(machine: &Machine) -> Value {
+    let target = &machine.target;
     json!({
         "InstanceId": target.id,
         "PingStatus": ping_status(target),
-        "LastPingDateTime": super::date(last_ping),
+        "LastPingDateTime": machine.last_heard().map(super::date),
         "AgentVersion": target.agent_version,
         "IsLatestVersion": false,
         "PlatformType": "Linux",
@@ -130,6 +125,3 @@ fn resource_type(target: &Target) -> &'static str {
         false => "EC2Instance",
     }
 }
-
-/// How long before the lab's start an offline target was heard of last.
-const OFFLINE_FOR: Duration = Duration::from_secs(60 * 60);
