@@ -105,6 +105,16 @@ impl Conditions {
         self.is_any_held.load(Ordering::Acquire) && self.state.borrow().end(condition).is_some()
     }
 
+    /// What holds at the moment, each with the time that is left of it.
+    pub(super) fn held(&self) -> Vec<(Condition, Duration)> {
+        let state = self.state.borrow();
+        let ends = state.ends.keys().filter_map(|condition| {
+            let end = state.end(*condition)?;
+            Some((*condition, end.saturating_duration_since(Instant::now())))
+        });
+        ends.collect()
+    }
+
     /// Waits until `condition` holds, or no longer does.
     pub(super) async fn until(&self, condition: Condition, is_held: bool) {
         let mut state = self.state.subscribe();

@@ -30,8 +30,11 @@ pub(super) fn answer(shared: &Arc<Shared>, method: &Method, path: &str, body: &[
 }
 
 fn chaos(shared: &Shared) -> Answer {
-    let text = format!("{}\n", shared.conditions.chaos());
-    with_body(StatusCode::OK, "text/plain", text)
+    let text = match shared.in_force().to_string() {
+        text if text.is_empty() => "nothing is in force".to_owned(),
+        text => text,
+    };
+    with_body(StatusCode::OK, "text/plain", format!("{text}\n"))
 }
 
 fn change(

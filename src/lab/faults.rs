@@ -48,6 +48,25 @@ impl Shared {
         Ok(())
     }
 
+    /// What goes wrong now and is still to go wrong: the standing chaos and what holds for a time, of which the time is
+    /// left that is given, in whole seconds.
+    pub(super) fn in_force(&self) -> Chaos {
+        let mut chaos = Chaos::clone(&self.conditions.chaos());
+        let left = |time: Duration| Duration::from_secs(time.as_secs() + 1);
+        let held = self.conditions.held().into_iter();
+        let held = held.map(|(condition, time)| Fault::Holds(condition, left(time)));
+        let outages = self.machines.outages().into_iter();
+        let outages = outages.map(|(id, time)| Fault::Offline {
+            target: Some(id),
+            length: left(time),
+        });
+        let hosts = self.conditions.hosts.all().into_iter();
+        let hosts = hosts.map(|(name, address)| Fault::MoveHost { name, address });
+        let faults = held.chain(outages).chain(hosts);
+        chaos.faults.extend(faults.map(Scheduled::from));
+        chaos
+    }
+
     fn schedule(self: &Arc<Self>, faults: Vec<Scheduled>) {
         for scheduled in faults {
             if scheduled.first().is_zero() && scheduled.every.is_none() {

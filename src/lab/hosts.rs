@@ -28,6 +28,11 @@ impl Hosts {
         Some(address)
     }
 
+    /// All names, each with its address.
+    pub(super) fn all(&self) -> BTreeMap<String, SocketAddr> {
+        lock(&self.addresses).clone()
+    }
+
     pub(super) fn clear(&self) {
         lock(&self.addresses).clear();
     }

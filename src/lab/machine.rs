@@ -89,6 +89,15 @@ impl Machines {
         all
     }
 
+    /// The outages there are, each by the machine's id and with the time that is left of it.
+    pub(super) fn outages(&self) -> Vec<(String, Duration)> {
+        let left = |outage: Outage| outage.end.saturating_duration_since(Instant::now());
+        let machines = self.all().into_iter();
+        machines
+            .filter_map(|machine| Some((machine.target.id, left(machine.outage?))))
+            .collect()
+    }
+
     /// Takes a machine, or all of them, off the net for `length` from now on.
     pub(super) fn disconnect(&self, id: Option<&str>, length: Duration) {
         let outage = Outage {

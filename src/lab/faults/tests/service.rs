@@ -295,7 +295,8 @@ async fn the_control_api_changes_chaos_and_lists_sessions_even_in_a_black_hole()
         "drop=1%,black-hole=3600s,cut@9s\n",
     )
     .await;
-    assert_eq!(post, ok("delay=5ms,drop=1%,cut@9s\n"));
+    let expected = "delay=5ms,drop=1%,cut@9s,black-hole=3600s\n";
+    assert_eq!(post, ok(expected));
     assert!(is_pending(sdk(&lab).describe_instance_information().send()).await);
     let put = control(&lab, "PUT /lab/chaos", "", "delay=7ms").await;
     assert_eq!(put, ok("delay=7ms\n"));
@@ -312,6 +313,14 @@ async fn the_control_api_changes_chaos_and_lists_sessions_even_in_a_black_hole()
     assert_eq!(sessions[0]["state"], "connected");
     assert_eq!(sessions[0]["connection_count"], 1);
     assert_eq!(sessions[0]["ended_by"], serde_json::Value::Null);
+
+    let outages = "offline=600s,host=db:127.0.0.2";
+    let put = control(&lab, "PUT /lab/chaos", "", outages).await;
+    assert_eq!(put, ok("offline=i-0abc:600s,host=db:127.0.0.2\n"));
+    let put = control(&lab, "PUT /lab/chaos", "", "").await;
+    assert_eq!(put, ok("nothing is in force\n"));
+    let post = control(&lab, "POST /lab/chaos", "", "reset").await;
+    assert_eq!(post, put, "a moment is over at once");
 }
 
 #[tokio::test]
