@@ -1,0 +1,108 @@
+//! The session a forward cannot do without: when it is started, and how it is tried until it works.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::gate::State;
+use super::policy::Next;
+use super::{Gone, Narrator, Over, Previous, Tunnel};
+use crate::aws::Aws;
+use crate::backoff::Backoff;
+use crate::failure::{Exit, Failure};
+use crate::session::{Session, StartError};
+
+/// Time between two looks for credentials or for a machine that reboots, at first and at last.
+const LOOK_BASE: Duration = Duration::from_secs(1);
+const LOOK_CAP: Duration = Duration::from_secs(10);
+
+impl<N: Narrator> Tunnel<N> {
+    /// Starts the next session when it is time.
+    pub(super) async fn next(&mut self, gone: Option<Gone>, next: Next) -> Result<Session, Over> {
+        if next == Next::OnDemand {
+            self.demand.forget();
+            self.state.send_replace(State::Dormant);
+            tokio::select! {
+                () = self.demand.arrived() => {}
+                () = self.stop.cancelled() => return Err(Over::Stopped),
+            }
+            self.state.send_replace(State::Starting);
+        }
+        let wanted = Instant::now();
+        let session = self.start().await?;
+        let previous = gone.as_ref().map(|gone| Previous {
+            session_id: &gone.session_id,
+            reason: &gone.reason,
+            gap: wanted.elapsed(),
+        });
+        self.narrator.on_started(&session, previous);
+        Ok(session)
+    }
+
+    /// Tries to start a session until one works, or none ever will.
+    async fn start(&mut self) -> Result<Session, Over> {
+        let mut looks: Option<Backoff> = None;
+        loop {
+            let delay = looks.as_mut().unwrap_or(&mut self.backoff).delay();
+            tokio::select! {
+                () = sleep(delay) => {}
+                () = self.stop.cancelled() => return Err(Over::Stopped),
+            }
+            let failure = match self.attempt().await? {
+                Ok(session) => return Ok(session),
+                Err(failure) => failure,
+            };
+            tracing::debug!(%failure, "no session yet");
+            match failure.exit {
+                _ if failure.is_permanent => return Err(Over::broken(failure)),
+                Exit::Credentials | Exit::Target => {
+                    if looks.is_none() {
+                        self.narrator.on_waiting(&failure);
+                        looks = Some(Backoff::new(LOOK_BASE, LOOK_CAP));
+                    }
+                    self.look_after(&failure).await?;
+                }
+                _ => looks = None,
+            }
+        }
+    }
+
+    /// Tries to start a session once.
+    async fn attempt(&mut self) -> Result<Result<Session, Failure>, Over> {
+        let starting = self.plan.clone().start(Arc::clone(&self.aws), &self.stop);
+        match starting.await {
+            Ok(session) => Ok(Ok(session)),
+            Err(StartError::Failed(failure)) => Ok(Err(failure)),
+            Err(StartError::Interrupted { may_have_begun }) => {
+                if may_have_begun {
+                    self.narrator.on_abandoned();
+                }
+                Err(Over::Stopped)
+            }
+        }
+    }
+
+    /// Prepares another attempt after one that lacked credentials, or its target.
+    async fn look_after(&mut self, failure: &Failure) -> Result<(), Over> {
+        let (aws, target) = (&self.aws, &self.plan.request.target);
+        let looking = async {
+            match failure.exit {
+                Exit::Target => wait_for_target(aws, target).await,
+                _ => aws.reload_credentials().await,
+            }
+        };
+        tokio::select! {
+            () = looking => Ok(()),
+            () = self.stop.cancelled() => Err(Over::Stopped),
+        }
+    }
+}
+
+/// Waits until the target's agent is connected, as long as the service tells.
+async fn wait_for_target(aws: &Aws, target: &str) {
+    let mut looks = Backoff::new(LOOK_BASE, LOOK_CAP);
+    while aws.is_connected(target).await == Ok(false) {
+        sleep(looks.delay()).await;
+    }
+}
