@@ -26,8 +26,12 @@ pub(crate) struct State<E> {
     driver: Option<Waker>,
     acceptor: Option<Waker>,
     openers: Vec<Waker>,
+    /// Something that a stream has received was read.
+    pub(crate) has_received: bool,
     /// The session is over: streams are lost and none can be opened.
     is_ended: bool,
+    /// Streams that were open then.
+    pub(crate) lost_count: usize,
 }
 
 #[derive(Debug, Default)]
@@ -53,7 +57,9 @@ impl<E: Endpoint> Shared<E> {
             driver: None,
             acceptor: None,
             openers: Vec::new(),
+            has_received: false,
             is_ended: false,
+            lost_count: 0,
         })))
     }
 
@@ -85,6 +91,11 @@ impl<E: Endpoint> Shared<E> {
     pub fn end(&self) {
         let mut state = self.lock();
         state.is_ended = true;
+        state.lost_count = state
+            .streams
+            .values()
+            .filter(|slot| slot.end.is_none())
+            .count();
         for slot in state.streams.values_mut() {
             slot.finish(End::Lost);
         }

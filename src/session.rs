@@ -12,9 +12,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ssmfwd_protocol::Channel;
 use ssmfwd_protocol::channel::{CloseReason, Established};
 use ssmfwd_protocol::error::OpenError;
+use ssmfwd_protocol::{Channel, Endpoint};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -219,6 +219,11 @@ impl Session {
         self.end.as_ref()?.output.as_deref()
     }
 
+    /// How many connections it had when it ended by itself.
+    pub fn lost_count(&self) -> usize {
+        self.shared.lock().lost_count
+    }
+
     /// Why the session ended by itself, if it did.
     pub fn cause(&self) -> Option<Cause> {
         self.end.as_ref().map(|end| end.cause)
@@ -267,6 +272,19 @@ impl Opener {
     /// If the session is over, or has no more streams.
     pub async fn open(&self) -> Result<Stream<Channel>, OpenError> {
         self.0.open().await
+    }
+
+    /// Whether one of its streams may come to block the session
+    /// ([`StreamEvent::Stalled`](ssmfwd_protocol::port::StreamEvent::Stalled)).
+    pub fn is_stalled(&self) -> bool {
+        let mut state = self.0.lock();
+        let port = state.endpoint.port();
+        port.is_some_and(|port| port.stalled_streams().next().is_some())
+    }
+
+    /// Whether anything that has come from the far side was read.
+    pub fn has_received(&self) -> bool {
+        self.0.lock().has_received
     }
 }
 

@@ -48,6 +48,12 @@ impl Forward {
         self.host.as_ref().is_none_or(Host::is_loopback)
     }
 
+    /// Tells whether the remote port is on another host that is known by a name, which may come to mean
+    /// another address.
+    pub fn is_to_host_by_name(&self) -> bool {
+        !self.is_to_target() && matches!(self.host, Some(Host::Name(_)))
+    }
+
     /// The Session Manager document that serves this forward.
     pub fn document(&self) -> &'static str {
         if self.is_to_target() {

@@ -56,6 +56,7 @@ impl<E: Endpoint> Stream<E> {
             state.wake_driver();
         }
         if !data.is_empty() {
+            state.has_received = true;
             return Poll::Ready(Ok(data));
         }
         let Some(slot) = state.slot_mut(self.id) else {

@@ -1,26 +1,33 @@
-//! Keeps a forward supplied with a session: starts another one when the one it has is gone.
+//! The life of a forward: keeps it supplied with a session, starts another one when the last is gone, and
+//! additional ones when connections need them.
 //!
-//! It owns no state of the protocol. What survives a lost connection is [`Session`]'s business; what
-//! happens here ends every connection of the forward.
+//! It owns the sessions, and no state of the protocol. What survives a lost connection is [`Session`]'s
+//! business; what happens here ends every connection of a session.
 
+mod crew;
 mod gate;
+mod keeper;
+mod lobby;
 mod policy;
+mod pool;
 mod starting;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use gate::{Gate, Passage, Refusal};
+pub use gate::{Gate, Lease, Passage, Refusal};
+pub use pool::Shortage;
 
 use crate::aws::{Aws, StartSession};
 use crate::backoff::Backoff;
 use crate::failure::{Exit, Failure};
 use crate::session::{self, Session, StartError};
-use gate::State;
+use crew::{Change, Closed, Crew, Ended};
+use keeper::Keeper;
+use lobby::Outlook;
 use policy::{Next, Policy};
 
 /// Age from which on a session counts as one that worked, so that the next one is started without delay.
@@ -33,8 +40,10 @@ pub struct Plan {
     pub request: StartSession,
     /// How every session is carried.
     pub options: session::Options,
-    /// Whether another session is started when one is gone.
+    /// Whether another session is started when one is gone. If not, the end of any session ends the tunnel.
     pub restarts: bool,
+    /// Whether the destination is known by a name that the agent looks up, once for each session.
+    pub can_host_move: bool,
 }
 
 impl Plan {
@@ -67,7 +76,11 @@ impl Plan {
 pub trait Narrator: Send + 'static {
     /// A session works. `previous` is the one it follows.
     fn on_started(&mut self, session: &Session, previous: Option<Previous<'_>>);
-    /// The session is gone; its connections were reset.
+    /// An additional session works, beside those there are.
+    fn on_added(&mut self, session: &Session, reason: Shortage);
+    /// One of several sessions is gone; its connections, if it had any, were reset.
+    fn on_lost(&mut self, session_id: &str, reason: &str, connections: usize);
+    /// The last session is gone; its connections were reset.
     fn on_gone(&mut self, session_id: &str, reason: &str, is_next_on_demand: bool);
     /// No session can be started until something changes: credentials, or the target.
     fn on_waiting(&mut self, failure: &Failure);
@@ -88,16 +101,23 @@ pub struct Previous<'a> {
     pub gap: Duration,
 }
 
-/// One forward's sessions, one after the other.
+/// One forward's sessions.
 pub struct Tunnel<N> {
     aws: Arc<Aws>,
     plan: Plan,
     narrator: N,
-    state: watch::Sender<State>,
-    demand: gate::Demand,
+    keeper: Keeper,
+    crew: Crew,
     policy: Policy,
     backoff: Backoff,
     stop: CancellationToken,
+}
+
+/// The last session, which has ended by itself.
+struct Last {
+    ended: Ended,
+    /// How long the forward worked.
+    age: Duration,
 }
 
 /// A session that is gone.
@@ -134,13 +154,13 @@ impl<N: Narrator> Tunnel<N> {
     /// Creates a tunnel and the gate through which connections reach its sessions. It ends once
     /// `stop` is cancelled.
     pub fn new(aws: Arc<Aws>, plan: Plan, narrator: N, stop: CancellationToken) -> (Self, Gate) {
-        let (state, gate) = gate::new();
+        let (keeper, gate) = gate::new(plan.can_host_move);
         let tunnel = Self {
             aws,
             plan,
             narrator,
-            state,
-            demand: gate.demand(),
+            keeper,
+            crew: Crew::default(),
             policy: Policy::default(),
             backoff: Backoff::default(),
             stop,
@@ -149,7 +169,7 @@ impl<N: Narrator> Tunnel<N> {
     }
 
     /// Keeps sessions running, beginning with `session` or, without one, with the first connection.
-    /// Whichever runs at last is terminated.
+    /// Whichever run at last are terminated.
     ///
     /// # Errors
     ///
@@ -166,49 +186,51 @@ impl<N: Narrator> Tunnel<N> {
             Over::Stopped => Ok(()),
             Over::Broken(broken) => {
                 let reason = broken.failure.message.clone();
-                self.state.send_replace(State::Failed(reason));
+                self.keeper.announce(Outlook::Failed(reason));
                 Err(broken)
             }
         }
     }
 
-    /// Runs one session after the other.
+    /// Runs sessions, and others when the last of them has ended.
     async fn carry_on(&mut self, mut session: Session) -> Over {
         loop {
-            let started = Instant::now();
-            self.state.send_replace(State::up(&session));
-            let failure = tokio::select! {
-                failure = session.ended() => failure,
-                () = self.stop.cancelled() => {
-                    self.close(session, "terminated").await;
-                    return Over::Stopped;
-                }
+            self.keeper.announce(Outlook::Starting);
+            let Some(last) = self.serve(session).await else {
+                self.disband("terminated").await;
+                return Over::Stopped;
             };
-            let age = started.elapsed();
+            let Last { ended, age } = last;
+            let Ended {
+                session: ended,
+                failure,
+                ..
+            } = ended;
             if age >= SOUND_AGE {
                 self.backoff.reset();
             }
-            let cause = session.cause();
-            let next = match (self.plan.restarts, cause) {
+            let next = match (self.plan.restarts, ended.cause()) {
                 (true, Some(cause)) => self.policy.after(cause, age, Instant::now()),
                 _ => Next::Never,
             };
             let gone = Gone {
-                session_id: session.id().to_owned(),
+                session_id: ended.id().to_owned(),
                 reason: failure.message.clone(),
             };
-            self.state.send_replace(State::Starting);
-            if matches!(next, Next::Never | Next::NotEvenOnce) {
-                self.close(session, &gone.reason).await;
+            let is_over = matches!(next, Next::Never | Next::NotEvenOnce);
+            if !is_over {
+                let is_on_demand = next == Next::OnDemand;
+                self.narrator
+                    .on_gone(&gone.session_id, &gone.reason, is_on_demand);
+            }
+            self.crew.close(ended, &gone.reason);
+            self.disband(&gone.reason).await;
+            if is_over {
                 return Over::Broken(Broken {
                     failure,
                     is_at_start: next == Next::NotEvenOnce,
                 });
             }
-            let is_on_demand = next == Next::OnDemand;
-            self.narrator
-                .on_gone(&gone.session_id, &gone.reason, is_on_demand);
-            self.close(session, &gone.reason).await;
             session = match self.next(Some(gone), next).await {
                 Ok(session) => session,
                 Err(over) => return over,
@@ -216,9 +238,107 @@ impl<N: Narrator> Tunnel<N> {
         }
     }
 
-    async fn close(&mut self, session: Session, reason: &str) {
-        let session_id = session.id().to_owned();
-        let failed = session.close().await.err();
-        self.narrator.on_closed(&session_id, reason, failed);
+    /// Serves connections with a session, and with others as they need them, until the last one has ended;
+    /// without restarts, until one has. Returns nothing if it was stopped.
+    async fn serve(&mut self, session: Session) -> Option<Last> {
+        let started = Instant::now();
+        self.crew.admit(session, &self.keeper);
+        loop {
+            self.retire();
+            self.start_missing();
+            let change = tokio::select! {
+                Some(change) = self.crew.changed() => change,
+                () = self.keeper.changed() => continue,
+                () = self.stop.cancelled() => return None,
+            };
+            match change {
+                Change::Ended(ended) => {
+                    self.keeper.dismiss(ended.number);
+                    if self.crew.is_gone() || !self.plan.restarts {
+                        let age = started.elapsed();
+                        return Some(Last { ended, age });
+                    }
+                    self.lose(ended);
+                }
+                Change::Started(reason, Ok(session)) => {
+                    self.narrator.on_added(&session, reason);
+                    self.crew.admit(session, &self.keeper);
+                }
+                Change::Started(_, Err(error)) => self.go_without(error),
+                Change::Closed(closed) => self.tell_closed(closed),
+            }
+        }
+    }
+
+    /// Goes on with the others when one of several sessions has ended by itself.
+    fn lose(&mut self, ended: Ended) {
+        let Ended {
+            session,
+            failure,
+            age,
+            ..
+        } = ended;
+        let reason = &failure.message;
+        self.narrator
+            .on_lost(session.id(), reason, session.lost_count());
+        self.crew.close(session, reason);
+        if age < SOUND_AGE {
+            // Another one might fare no better.
+            self.keeper.pause();
+        }
+    }
+
+    /// Begins to start the additional sessions that connections wait for.
+    fn start_missing(&mut self) {
+        let (missing, reason) = self.keeper.missing(self.crew.starting_count());
+        for _ in 0..missing {
+            let (plan, aws) = (self.plan.clone(), Arc::clone(&self.aws));
+            self.crew.start(plan, aws, reason);
+        }
+    }
+
+    /// Ends additional sessions that nobody has needed for a while.
+    fn retire(&mut self) {
+        for number in self.keeper.retire() {
+            self.crew.close_number(number, "no connection needs it");
+        }
+    }
+
+    /// Has connections do with the sessions there are: an additional one was not started.
+    fn go_without(&mut self, error: StartError) {
+        match error {
+            StartError::Failed(failure) => {
+                tracing::debug!(%failure, "no additional session");
+                self.keeper.pause();
+            }
+            StartError::Interrupted { may_have_begun } if may_have_begun => {
+                self.narrator.on_abandoned();
+            }
+            StartError::Interrupted { .. } => {}
+        }
+    }
+
+    /// Ends every session there is, and every start, and waits until that is done.
+    async fn disband(&mut self, reason: &str) {
+        self.crew.disband(&self.keeper, reason);
+        while let Some(change) = self.crew.changed().await {
+            match change {
+                Change::Closed(closed) => self.tell_closed(closed),
+                Change::Started(_, Err(error)) => self.go_without(error),
+                // The interruption came too late.
+                Change::Started(_, Ok(session)) | Change::Ended(Ended { session, .. }) => {
+                    self.crew.close(session, reason);
+                }
+            }
+        }
+    }
+
+    fn tell_closed(&mut self, closed: Closed) {
+        let Closed {
+            session_id,
+            reason,
+            failed,
+        } = closed;
+        self.narrator.on_closed(&session_id, &reason, failed);
     }
 }

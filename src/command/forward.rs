@@ -70,12 +70,22 @@ async fn forward(
     printer: &Printer,
     shutdown: &CancellationToken,
 ) -> Result<ExitCode, Failure> {
+    let narrations: Vec<_> = settings
+        .forwards
+        .iter()
+        .zip(&listeners)
+        .map(|(forward, listener)| {
+            let mapping = Mapping::new(&settings.target, &forward.spec, listener.address());
+            Narration::new(*printer, mapping)
+        })
+        .collect();
     let started = async {
         let aws = service.aws(shutdown).await?;
         let plans: Vec<_> = settings
             .forwards
             .iter()
-            .map(|forward| plan(&settings, forward, printer))
+            .zip(&narrations)
+            .map(|(forward, narration)| plan(&settings, forward, narration))
             .collect();
         let sessions = match settings.is_lazy {
             true => plans.iter().map(|_| None).collect(),
@@ -85,7 +95,7 @@ async fn forward(
     };
     match started.await {
         Ok((aws, plans, sessions)) => {
-            let tunnels = plans.into_iter().zip(sessions).collect();
+            let tunnels = plans.into_iter().zip(narrations).zip(sessions).collect();
             serve(&aws, settings, listeners, tunnels, printer, shutdown).await
         }
         Err(error) => {
@@ -107,7 +117,7 @@ const PORT: SessionKind = SessionKind::Port {
 };
 
 /// What the tunnel of a forward is told to do.
-fn plan(settings: &Settings, forward: &ForwardSettings, printer: &Printer) -> Plan {
+fn plan(settings: &Settings, forward: &ForwardSettings, narration: &Narration) -> Plan {
     let config = Config {
         payload_len: settings.payload_len,
         keep_alive: settings.keep_alive,
@@ -124,10 +134,11 @@ fn plan(settings: &Settings, forward: &ForwardSettings, printer: &Printer) -> Pl
             config,
             liveness: settings.liveness,
             can_resume: settings.reconnects,
-            observer: narration::observer(*printer, forward.spec.to_string()),
+            observer: narration.observer(),
             ..session::Options::default()
         },
         restarts: settings.reconnects,
+        can_host_move: forward.spec.is_to_host_by_name(),
     }
 }
 
@@ -191,7 +202,7 @@ async fn serve(
     aws: &Arc<Aws>,
     settings: Settings,
     listeners: Vec<Listener>,
-    plans: Vec<(Plan, Option<Session>)>,
+    tunnels: Vec<((Plan, Narration), Option<Session>)>,
     printer: &Printer,
     shutdown: &CancellationToken,
 ) -> Result<ExitCode, Failure> {
@@ -201,11 +212,10 @@ async fn serve(
         .collect();
     let mut connections = Connections::new(*printer, settings.half_close);
     let stop = CancellationToken::new();
-    let mut tunnels = JoinSet::new();
-    for ((forward, listener), (plan, session)) in settings.forwards.iter().zip(listeners).zip(plans)
+    let mut running = JoinSet::new();
+    for ((forward, listener), ((plan, narration), session)) in
+        settings.forwards.iter().zip(listeners).zip(tunnels)
     {
-        let mapping = Mapping::new(&settings.target, &forward.spec, listener.address());
-        let narration = Narration::new(*printer, mapping);
         if let Some(session) = &session {
             narration.announce(session);
         }
@@ -216,19 +226,19 @@ async fn serve(
             gate,
         };
         connections.accept_from(listener, forwarding);
-        tunnels.spawn(tunnel.run(session));
+        running.spawn(tunnel.run(session));
     }
     let outcome = attend(
         settings,
         &addresses,
-        &mut tunnels,
+        &mut running,
         connections,
         printer,
         shutdown,
     )
     .await;
     stop.cancel();
-    while tunnels.join_next().await.is_some() {}
+    while running.join_next().await.is_some() {}
     outcome
 }
 

@@ -109,6 +109,26 @@ pub enum Event {
         /// How long it took since it was wanted, in seconds.
         gap: f64,
     },
+    /// An additional session runs: connections that the others cannot serve as well go there.
+    SessionStarted {
+        /// The forward, as in [`Mapping::forward`].
+        forward: String,
+        /// Session Manager's name for the session.
+        session_id: String,
+        /// Why the others are not enough.
+        reason: String,
+    },
+    /// One of several sessions is gone; its connections were reset, and the others go on.
+    SessionLost {
+        /// The forward, as in [`Mapping::forward`].
+        forward: String,
+        /// Session Manager's name for the session.
+        session_id: String,
+        /// Why it ended.
+        reason: String,
+        /// How many connections were reset.
+        connections: usize,
+    },
     /// A session ended.
     Closed {
         /// Session Manager's name for the session.
@@ -235,7 +255,10 @@ impl Event {
                 planned: true, gap, ..
             } if *gap < 1.0 => Verbosity::Verbose,
             Self::Resumed { .. } | Self::Listening { lazy: true, .. } => Verbosity::Normal,
+            Self::SessionLost { connections, .. } if *connections > 0 => Verbosity::Normal,
             Self::Listening { .. }
+            | Self::SessionStarted { .. }
+            | Self::SessionLost { .. }
             | Self::Closed { .. }
             | Self::ConnectionOpened { .. }
             | Self::ConnectionClosed { .. } => Verbosity::Verbose,
@@ -359,6 +382,30 @@ impl fmt::Display for Event {
                     "connection {connection} of {forward} closed: {sent} bytes sent, {received} bytes received"
                 ),
             },
+            Self::SessionStarted {
+                forward, reason, ..
+            } => write!(
+                f,
+                "{forward}: another session was started, {}",
+                one_line(reason)
+            ),
+            Self::SessionLost {
+                forward,
+                reason,
+                connections,
+                ..
+            } => {
+                let connections = match connections {
+                    0 => "no connection used it".to_owned(),
+                    1 => "its connection was reset".to_owned(),
+                    count => format!("its {count} connections were reset"),
+                };
+                write!(
+                    f,
+                    "{forward}: {}; {connections}, others go on",
+                    one_line(reason)
+                )
+            }
             Self::Closed { session_id, reason } => {
                 write!(f, "session {session_id} ended: {}", one_line(reason))
             }

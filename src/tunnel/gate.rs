@@ -1,61 +1,34 @@
-//! Where connections wait for a session.
+//! Where connections get a session, and wait for one.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use ssmfwd_protocol::Channel;
 use ssmfwd_protocol::error::OpenError;
-use tokio::sync::{Notify, Semaphore, watch};
-use tokio::time::timeout;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, sleep_until};
 
-use crate::session::{Opener, Session};
+use super::keeper::Keeper;
+use super::lobby::{Entrance, Lobby, any_connected};
+use super::pool::{Claim, Member, Number};
 use crate::stream::Stream;
 
-/// Connections that may wait at a time. Browsers open a handful each, and pools a few dozen.
+/// Connections that may wait at a time for a session. Browsers open a handful each, and pools a few dozen.
 const MAX_WAITING: usize = 256;
 
-/// How long a connection waits. Longer than a session takes to start and a resume to notice that the
-/// network is back, and about as long as people and programs are patient.
+/// How long a connection waits for a session. Longer than a session takes to start and a resume to notice
+/// that the network is back, and about as long as people and programs are patient.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// What a tunnel has to offer at the moment.
-#[derive(Debug, Clone)]
-pub(super) enum State {
-    /// There is a session, with or without a connection.
-    Up(Entrance),
-    /// One is being started, or waited for.
-    Starting,
-    /// The next connection has one started.
-    Dormant,
-    /// There will be none, for this reason.
-    Failed(String),
-}
-
-/// What opens streams of a session that works.
-#[derive(Debug, Clone)]
-pub(super) struct Entrance {
-    opener: Opener,
-    is_connected: watch::Receiver<bool>,
-    is_multiplexed: bool,
-}
-
-impl State {
-    pub(super) fn up(session: &Session) -> Self {
-        Self::Up(Entrance {
-            opener: session.opener(),
-            is_connected: session.connection(),
-            is_multiplexed: session.established().kind.is_multiplexed(),
-        })
-    }
-}
+/// How long a connection waits for a better session than those there are. Starting one takes about two
+/// seconds; after ten, the service has something else to do.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Gives connections streams. Clones give to the same forward's.
 #[derive(Debug, Clone)]
 pub struct Gate {
-    state: watch::Receiver<State>,
-    demand: Demand,
+    lobby: Arc<Lobby>,
     waiting: Arc<Semaphore>,
 }
 
@@ -64,8 +37,16 @@ pub struct Gate {
 pub struct Passage {
     /// The connection's stream.
     pub stream: Stream<Channel>,
-    /// Whether other connections can have streams at the same time.
-    pub is_multiplexed: bool,
+    /// Its hold on the session, to be kept as long as the connection lasts.
+    pub lease: Lease,
+}
+
+/// A connection's hold on its session.
+#[derive(Debug)]
+pub struct Lease {
+    lobby: Arc<Lobby>,
+    number: Number,
+    entrance: Entrance,
 }
 
 /// Why a connection got no stream.
@@ -98,18 +79,21 @@ impl fmt::Display for Refusal {
     }
 }
 
-pub(super) fn new() -> (watch::Sender<State>, Gate) {
-    let (sender, state) = watch::channel(State::Starting);
+/// Creates a gate, and what the tunnel keeps it with. `can_host_move` says whether the destination is known
+/// by a name.
+pub(super) fn new(can_host_move: bool) -> (Keeper, Gate) {
+    let lobby = Arc::new(Lobby::new(can_host_move));
+    let keeper = Keeper::new(Arc::clone(&lobby));
     let gate = Gate {
-        state,
-        demand: Demand::default(),
+        lobby,
         waiting: Arc::new(Semaphore::new(MAX_WAITING)),
     };
-    (sender, gate)
+    (keeper, gate)
 }
 
 impl Gate {
-    /// Opens a stream; waits for a session that has a connection, but not for ever.
+    /// Opens a stream in the session that is best for it; waits for one that has a connection, but not for
+    /// ever.
     ///
     /// With an agent that carries one connection at a time, waiting for one's turn is not limited.
     ///
@@ -117,107 +101,114 @@ impl Gate {
     ///
     /// Why the connection is to be reset.
     pub async fn open(&self) -> Result<Passage, Refusal> {
-        let mut state = self.state.clone();
         loop {
-            let entrance = match self.ready_entrance(&mut state) {
-                Some(entrance) => entrance,
-                None => self.wait(&mut state).await?,
+            let lease = match self.lobby.claim(true) {
+                Claim::Granted(number, entrance) => self.lease(number, entrance),
+                Claim::Scarce { .. } | Claim::Offline => self.wait().await?,
             };
-            match entrance.opener.open().await {
-                Ok(stream) => {
-                    return Ok(Passage {
-                        stream,
-                        is_multiplexed: entrance.is_multiplexed,
-                    });
-                }
-                // Its successor is announced in a moment.
-                Err(OpenError::Ended) => state.changed().await.map_err(|_| Refusal::Stopped)?,
+            match lease.entrance.opener.open().await {
+                Ok(stream) => return Ok(Passage { stream, lease }),
+                // The others, or its successor, are asked next.
+                Err(OpenError::Ended) => {}
                 Err(error) => return Err(Refusal::Full(error)),
             }
         }
     }
 
-    pub(super) fn demand(&self) -> Demand {
-        self.demand.clone()
-    }
-
-    fn ready_entrance(&self, state: &mut watch::Receiver<State>) -> Option<Entrance> {
-        match &*state.borrow_and_update() {
-            State::Up(entrance) if *entrance.is_connected.borrow() => Some(entrance.clone()),
-            _ => None,
+    /// Waits until there is a session to be had.
+    async fn wait(&self) -> Result<Lease, Refusal> {
+        let mut state = self.lobby.state.subscribe();
+        let mut absence: Option<(SemaphorePermit<'_>, Instant)> = None;
+        let mut scarcity: Option<Instant> = None;
+        let mut wish = None;
+        loop {
+            // What changes from here on is noticed.
+            state.mark_unchanged();
+            let offline = self.lobby.offline();
+            let is_patient = scarcity.is_none_or(|end| Instant::now() < end);
+            let (is_wanted, end) = match self.lobby.claim(is_patient) {
+                Claim::Granted(number, entrance) => {
+                    return Ok(self.lease(number, entrance));
+                }
+                Claim::Scarce { can_grow } => {
+                    absence = None;
+                    let end = *scarcity.get_or_insert_with(|| Instant::now() + PATIENCE);
+                    (can_grow, is_patient.then_some(end))
+                }
+                Claim::Offline => {
+                    let is_wanted = self.lobby.is_session_wanted()?;
+                    if absence.is_none() {
+                        let place = self.waiting.try_acquire().map_err(|_| Refusal::Crowded)?;
+                        absence = Some((place, Instant::now() + MAX_WAIT));
+                    }
+                    let end = absence.as_ref().map(|(_, end)| *end);
+                    if end.is_some_and(|end| end <= Instant::now()) {
+                        return Err(Refusal::TimedOut);
+                    }
+                    (is_wanted, end)
+                }
+            };
+            if is_wanted != wish.is_some() {
+                wish = is_wanted.then(|| self.lobby.wish());
+            }
+            tokio::select! {
+                // The sender is the lobby's.
+                _ = state.changed() => {}
+                () = any_connected(offline) => {}
+                () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => {}
+            }
         }
     }
 
-    async fn wait(&self, state: &mut watch::Receiver<State>) -> Result<Entrance, Refusal> {
-        let _place = self.waiting.try_acquire().map_err(|_| Refusal::Crowded)?;
-        let waiting = timeout(MAX_WAIT, self.entrance(state)).await;
-        waiting.map_err(|_| Refusal::TimedOut)?
-    }
-
-    /// Waits for a session that has a connection.
-    async fn entrance(&self, state: &mut watch::Receiver<State>) -> Result<Entrance, Refusal> {
-        loop {
-            let current = state.borrow_and_update().clone();
-            match current {
-                State::Failed(reason) => return Err(Refusal::Failed(reason)),
-                State::Dormant => self.demand.raise(),
-                State::Starting => {}
-                State::Up(entrance) => {
-                    let mut is_connected = entrance.is_connected.clone();
-                    let is_connected = tokio::select! {
-                        connected = is_connected.wait_for(|is_connected| *is_connected) => {
-                            connected.is_ok()
-                        }
-                        changed = state.changed() => {
-                            changed.map_err(|_| Refusal::Stopped)?;
-                            continue;
-                        }
-                    };
-                    if is_connected {
-                        return Ok(entrance);
-                    }
-                }
-            }
-            state.changed().await.map_err(|_| Refusal::Stopped)?;
+    fn lease(&self, number: Number, entrance: Entrance) -> Lease {
+        Lease {
+            lobby: Arc::clone(&self.lobby),
+            number,
+            entrance,
         }
     }
 }
 
-/// Connections' wish for a session.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Demand(Arc<Notify>);
-
-impl Demand {
-    fn raise(&self) {
-        self.0.notify_one();
+impl Lease {
+    /// Whether other connections can have streams of the session at the same time.
+    pub fn is_multiplexed(&self) -> bool {
+        self.entrance.is_multiplexed()
     }
 
-    /// Forgets wishes that were granted together with another one.
-    pub(super) fn forget(&self) {
-        let _: Option<()> = self.0.notified().now_or_never();
+    /// Says that the agent could not connect to the destination.
+    pub fn report_refusal(&self) {
+        self.lobby.state.send_if_modified(|state| {
+            state.pool.on_refused(self.number, Instant::now());
+            // It matters to connections that are still to come.
+            false
+        });
     }
+}
 
-    /// Waits for a connection that wants a session.
-    pub(super) async fn arrived(&self) {
-        self.0.notified().await;
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.lobby
+            .state
+            .send_if_modified(|state| state.pool.release(self.number, Instant::now()));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::lobby::Outlook;
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_waits_but_not_for_ever() {
-        let (_state, gate) = new();
-        let start = tokio::time::Instant::now();
+        let (_keeper, gate) = new(false);
+        let start = Instant::now();
         assert_eq!(gate.open().await.unwrap_err(), Refusal::TimedOut);
         assert_eq!(start.elapsed(), MAX_WAIT);
     }
 
     #[tokio::test(start_paused = true)]
     async fn more_than_can_wait_are_refused_at_once() {
-        let (_state, gate) = new();
+        let (_keeper, gate) = new(false);
         let waiting: Vec<_> = (0..MAX_WAITING)
             .map(|_| {
                 let gate = gate.clone();
@@ -236,21 +227,30 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_wakes_a_dormant_tunnel() {
-        let (state, gate) = new();
-        state.send_replace(State::Dormant);
-        let demand = gate.demand();
-        let waiting = tokio::spawn(async move { gate.open().await.unwrap_err() });
-        demand.arrived().await;
-        state.send_replace(State::Failed("denied".to_owned()));
+        let (mut keeper, gate) = new(false);
+        let waiting = tokio::spawn({
+            let gate = gate.clone();
+            async move { gate.open().await.unwrap_err() }
+        });
+        tokio::task::yield_now().await;
+        keeper.announce(Outlook::Dormant);
+        keeper.wanted().await;
+        keeper.announce(Outlook::Failed("denied".to_owned()));
         assert_eq!(waiting.await.unwrap(), Refusal::Failed("denied".to_owned()));
+        // Nobody is left who would want one.
+        assert_eq!(*gate.lobby.wishes.borrow(), 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn whoever_waits_for_a_tunnel_that_stops_is_let_go() {
-        let (state, gate) = new();
-        let waiting = tokio::spawn(async move { gate.open().await.unwrap_err() });
+        let (keeper, gate) = new(false);
+        let waiting = tokio::spawn({
+            let gate = gate.clone();
+            async move { gate.open().await.unwrap_err() }
+        });
         tokio::task::yield_now().await;
-        drop(state);
+        drop(keeper);
         assert_eq!(waiting.await.unwrap(), Refusal::Stopped);
+        assert_eq!(gate.open().await.unwrap_err(), Refusal::Stopped);
     }
 }

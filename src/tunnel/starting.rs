@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::gate::State;
+use super::lobby::Outlook;
 use super::policy::Next;
 use super::{Gone, Narrator, Over, Previous, Tunnel};
 use crate::aws::Aws;
@@ -21,13 +21,12 @@ impl<N: Narrator> Tunnel<N> {
     /// Starts the next session when it is time.
     pub(super) async fn next(&mut self, gone: Option<Gone>, next: Next) -> Result<Session, Over> {
         if next == Next::OnDemand {
-            self.demand.forget();
-            self.state.send_replace(State::Dormant);
+            self.keeper.announce(Outlook::Dormant);
             tokio::select! {
-                () = self.demand.arrived() => {}
+                () = self.keeper.wanted() => {}
                 () = self.stop.cancelled() => return Err(Over::Stopped),
             }
-            self.state.send_replace(State::Starting);
+            self.keeper.announce(Outlook::Starting);
         }
         let wanted = Instant::now();
         let session = self.start().await?;

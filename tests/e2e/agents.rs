@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::support::{
@@ -58,6 +59,14 @@ async fn an_old_agent_carries_many_connections() {
     carries_connections(ONE_AT_A_TIME).await;
 }
 
+/// Sessions a forward has at most.
+const MAX_SESSIONS: usize = 8;
+
+/// Has no further session started, so that connections wait for their turn.
+fn keep_to_one_session(fixture: &Fixture) {
+    fixture.lab.update_chaos("deny=StartSession").unwrap();
+}
+
 /// Reads a line and answers with it, while counting the connections that are open.
 async fn answer_a_line(mut socket: TcpStream, open: &AtomicUsize, most_open: &AtomicUsize) {
     let now_open = open.fetch_add(1, Ordering::SeqCst) + 1;
@@ -96,6 +105,7 @@ async fn an_old_agent_serves_waiting_connections_in_turn() {
     });
     let mut client = fixture.spawn(&[AT_ONCE, &format!("{}:0", port.await)]);
     let local = client.connected().await;
+    keep_to_one_session(&fixture);
     // One after the other, then all at once.
     for number in 0..5 {
         let line = format!("connection {number}");
@@ -117,12 +127,77 @@ async fn an_old_agent_serves_waiting_connections_in_turn() {
     fixture.no_session_left().await;
 }
 
+#[tokio::test]
+async fn an_old_agent_serves_as_many_connections_at_once_as_there_may_be_sessions() {
+    let fixture = Fixture::with_agent(ONE_AT_A_TIME).await;
+    let (open, mut opened) = watch::channel(0);
+    let open = Arc::new(open);
+    let port = serve(move |mut socket| {
+        let (open, mut opened) = (Arc::clone(&open), open.subscribe());
+        async move {
+            // An agent connects before anybody wants it to.
+            if socket.read_u8().await.is_err() {
+                return;
+            }
+            open.send_modify(|count| *count += 1);
+            opened
+                .wait_for(|count| *count >= MAX_SESSIONS)
+                .await
+                .unwrap();
+            send(&mut socket, 1, 1 << 20).await.unwrap();
+            let _ended = read_to_end(&mut socket).await;
+        }
+    });
+    let mut client = fixture.spawn(&[AT_ONCE, &format!("{}:0", port.await)]);
+    let local = client.connected().await;
+    let mut downloads = JoinSet::new();
+    for _ in 0..MAX_SESSIONS + 2 {
+        let mut socket = connect(local).await;
+        downloads.spawn(async move {
+            socket.write_all(b"x").await.unwrap();
+            receive(&mut socket, 1 << 20).await.unwrap()
+        });
+    }
+    let enough = opened.wait_for(|count| *count == MAX_SESSIONS);
+    bounded("connections at the same time", enough)
+        .await
+        .unwrap();
+    let sent = send(&mut tokio::io::sink(), 1, 1 << 20).await.unwrap();
+    while let Some(received) = bounded("a download", downloads.join_next()).await {
+        assert_eq!(received.unwrap(), sent);
+    }
+    assert_eq!(fixture.lab.sessions().len(), MAX_SESSIONS);
+    client.stop().await;
+    fixture.no_session_left().await;
+}
+
+#[tokio::test]
+async fn an_old_agent_serves_a_connection_beside_one_that_stays_open() {
+    let fixture = Fixture::with_agent(ONE_AT_A_TIME).await;
+    let (mut client, local) = fixture.forward(7).await;
+    let mut long_lived = connect(local).await;
+    for query in [b"query 1", b"query 2", b"query 3"] {
+        long_lived.write_all(query).await.unwrap();
+        let mut answer = [0; 7];
+        let reading = long_lived.read_exact(&mut answer);
+        bounded("the answer to a query", reading).await.unwrap();
+        assert_eq!(&answer, query);
+        assert_eq!(say(connect(local).await, "another").await, "another");
+    }
+    let started = client.event("session_started").await;
+    let reason = started["reason"].as_str().unwrap();
+    assert!(reason.contains("one connection at a time"), "{reason}");
+    client.stop().await;
+    fixture.no_session_left().await;
+}
+
 /// Such an agent never reports that the other side is done, so a long hold would keep the next connection waiting.
 #[tokio::test]
 async fn an_old_agents_next_connection_does_not_wait_for_a_long_half_close() {
     let fixture = Fixture::with_agent(ONE_AT_A_TIME).await;
     let mut client = fixture.spawn(&["--half-close=3600", "7:0"]);
     let local = client.connected().await;
+    keep_to_one_session(&fixture);
     let mut done_sending = connect(local).await;
     done_sending.write_all(b"first").await.unwrap();
     let mut echoed = [0; 5];
@@ -149,6 +224,7 @@ async fn an_old_agent_keeps_an_abandoned_download_out_of_the_next_connection() {
     });
     let mut client = fixture.spawn(&[AT_ONCE, &format!("{}:0", port.await)]);
     let local = client.connected().await;
+    keep_to_one_session(&fixture);
     for byte in [b'1', b'2', b'3'] {
         let mut abandoned = connect(local).await;
         abandoned.write_all(b"d").await.unwrap();

@@ -18,6 +18,7 @@ mod gateways;
 mod http;
 mod interface;
 mod plugin;
+mod pool;
 mod restart;
 mod resume;
 mod secrets;

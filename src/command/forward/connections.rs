@@ -14,7 +14,7 @@ use crate::local::pump::{HalfClose, Outcome, Transferred, pump};
 use crate::local::{Listener, LocalStream};
 use crate::output::{Event, Printer};
 use crate::spec::Forward;
-use crate::tunnel::{Gate, Refusal};
+use crate::tunnel::{Gate, Passage, Refusal};
 
 /// How long connections may take to deliver what the command has written, once it has ended.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(10);
@@ -130,9 +130,13 @@ async fn carry(
     hold: Duration,
     finishing: &CancellationToken,
 ) -> Result<Transferred, Refusal> {
-    let passage = forwarding.gate.open().await?;
-    let half_close = HalfClose::new(hold, passage.is_multiplexed);
-    Ok(pump(local, passage.stream, half_close, finishing).await)
+    let Passage { stream, lease } = forwarding.gate.open().await?;
+    let half_close = HalfClose::new(hold, lease.is_multiplexed());
+    let transferred = pump(local, stream, half_close, finishing).await;
+    if transferred.outcome == Outcome::Refused {
+        lease.report_refusal();
+    }
+    Ok(transferred)
 }
 
 fn closed(forwarding: &Forwarding, connection: u64, ended: Result<Transferred, Refusal>) -> Event {

@@ -1,22 +1,40 @@
 //! Tells the user what becomes of one forward.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::command::service::{MAY_HAVE_BEGUN, greet, say_closed};
 use crate::failure::Failure;
 use crate::output::{Action, Event, Mapping, Printer};
 use crate::session::{Notice, Observer, Session};
-use crate::tunnel::{Narrator, Previous};
+use crate::tunnel::{Narrator, Previous, Shortage};
 
 /// What is said of one forward.
 pub(super) struct Narration {
     printer: Printer,
     mapping: Mapping,
+    outage: Arc<Mutex<Outage>>,
 }
 
 impl Narration {
     pub(super) fn new(printer: Printer, mapping: Mapping) -> Self {
-        Self { printer, mapping }
+        Self {
+            printer,
+            mapping,
+            outage: Arc::default(),
+        }
+    }
+
+    /// Returns what is to be told of the connections of the forward's sessions.
+    pub(super) fn observer(&self) -> Observer {
+        let (printer, forward) = (self.printer, self.mapping.forward.clone());
+        let outage = Arc::clone(&self.outage);
+        Observer::new(move |session_id, notice| {
+            if lock(&outage).is_news(session_id, &notice) {
+                printer.event(&resumption(&forward, session_id, notice));
+            }
+        })
     }
 
     /// Says that the forward works for the first time.
@@ -46,6 +64,28 @@ impl Narrator for Narration {
         });
     }
 
+    fn on_added(&mut self, session: &Session, reason: Shortage) {
+        let reason = match reason {
+            Shortage::Stalled => "one of the connections is stalled and may block others",
+            Shortage::OneAtATime => "the agent carries one connection at a time in each",
+            Shortage::Moved => "the host may have moved",
+        };
+        self.printer.event(&Event::SessionStarted {
+            forward: self.mapping.forward.clone(),
+            session_id: session.id().to_owned(),
+            reason: reason.to_owned(),
+        });
+    }
+
+    fn on_lost(&mut self, session_id: &str, reason: &str, connections: usize) {
+        self.printer.event(&Event::SessionLost {
+            forward: self.mapping.forward.clone(),
+            session_id: session_id.to_owned(),
+            reason: reason.to_owned(),
+            connections,
+        });
+    }
+
     fn on_gone(&mut self, session_id: &str, reason: &str, is_next_on_demand: bool) {
         self.printer.event(&Event::Reconnecting {
             forward: self.mapping.forward.clone(),
@@ -64,6 +104,7 @@ impl Narrator for Narration {
     }
 
     fn on_closed(&mut self, session_id: &str, reason: &str, failed: Option<Failure>) {
+        lock(&self.outage).is_over(session_id);
         let closed = failed.map_or(Ok(()), Err);
         say_closed(session_id, reason, closed, &self.printer);
     }
@@ -73,26 +114,59 @@ impl Narrator for Narration {
     }
 }
 
-/// Says what becomes of the connections of a forward's sessions.
-pub(super) fn observer(printer: Printer, forward: String) -> Observer {
-    Observer::new(move |session_id, notice| {
-        let (forward, session_id) = (forward.clone(), session_id.to_owned());
-        printer.event(&match notice {
-            Notice::Lost { reason } => Event::Reconnecting {
-                forward,
-                session_id,
-                reason,
-                action: Action::Resume,
-            },
-            Notice::Paused { failure } => waiting(&forward, failure),
-            Notice::Resumed { gap, is_planned } => Event::Resumed {
-                forward,
-                session_id,
-                gap: seconds(gap),
-                planned: is_planned,
-            },
-        });
-    })
+/// Which sessions of a forward have no connection. An outage usually hits all of them, and is told once:
+/// from the first that is lost to the last that is back.
+///
+/// The sessions' tasks write there as well as the tunnel's.
+#[derive(Debug, Default)]
+struct Outage {
+    lost: BTreeSet<String>,
+    is_paused: bool,
+}
+
+fn lock(outage: &Mutex<Outage>) -> MutexGuard<'_, Outage> {
+    outage.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Outage {
+    /// Notes what has become of a session's connection; returns whether that has not been told of another
+    /// session's already.
+    fn is_news(&mut self, session_id: &str, notice: &Notice) -> bool {
+        match notice {
+            Notice::Lost { .. } => {
+                self.lost.insert(session_id.to_owned());
+                self.lost.len() == 1
+            }
+            Notice::Paused { .. } => !std::mem::replace(&mut self.is_paused, true),
+            Notice::Resumed { .. } => self.is_over(session_id),
+        }
+    }
+
+    /// Notes that a session has a connection again, or needs none; returns whether that was the last.
+    fn is_over(&mut self, session_id: &str) -> bool {
+        self.lost.remove(session_id);
+        self.is_paused &= !self.lost.is_empty();
+        self.lost.is_empty()
+    }
+}
+
+fn resumption(forward: &str, session_id: &str, notice: Notice) -> Event {
+    let (forward, session_id) = (forward.to_owned(), session_id.to_owned());
+    match notice {
+        Notice::Lost { reason } => Event::Reconnecting {
+            forward,
+            session_id,
+            reason,
+            action: Action::Resume,
+        },
+        Notice::Paused { failure } => waiting(&forward, failure),
+        Notice::Resumed { gap, is_planned } => Event::Resumed {
+            forward,
+            session_id,
+            gap: seconds(gap),
+            planned: is_planned,
+        },
+    }
 }
 
 fn waiting(forward: &str, failure: Failure) -> Event {
@@ -106,4 +180,54 @@ fn waiting(forward: &str, failure: Failure) -> Event {
 /// Seconds, to the millisecond.
 fn seconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost() -> Notice {
+        let reason = "cut".to_owned();
+        Notice::Lost { reason }
+    }
+
+    fn paused() -> Notice {
+        let failure = Failure::new(crate::failure::Exit::Credentials, "expired");
+        Notice::Paused { failure }
+    }
+
+    fn resumed() -> Notice {
+        Notice::Resumed {
+            gap: Duration::from_secs(1),
+            is_planned: false,
+        }
+    }
+
+    #[test]
+    fn an_outage_of_several_sessions_is_told_once() {
+        let mut outage = Outage::default();
+        for _ in 0..2 {
+            assert!(outage.is_news("a", &lost()));
+            assert!(!outage.is_news("b", &lost()));
+            assert!(outage.is_news("b", &paused()));
+            assert!(!outage.is_news("a", &paused()));
+            assert!(!outage.is_news("a", &resumed()));
+            assert!(outage.is_news("b", &resumed()));
+        }
+    }
+
+    #[test]
+    fn a_session_that_ends_without_a_connection_is_not_waited_for() {
+        let mut outage = Outage::default();
+        assert!(outage.is_news("a", &lost()));
+        assert!(!outage.is_news("b", &lost()));
+        outage.is_over("b");
+        assert!(outage.is_news("a", &resumed()));
+        assert!(outage.is_news("a", &lost()));
+    }
+
+    #[test]
+    fn a_connection_that_is_replaced_unnoticed_is_no_outage() {
+        assert!(Outage::default().is_news("a", &resumed()));
+    }
 }

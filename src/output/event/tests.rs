@@ -106,6 +106,25 @@ fn json_names_are_stable() {
                    "outcome": "refused", "reason": "refused"}),
         ),
         (
+            Event::SessionStarted {
+                forward: "80".into(),
+                session_id: "me-4567".into(),
+                reason: "a stream is stalled".into(),
+            },
+            json!({"event": "session_started", "forward": "80", "session_id": "me-4567",
+                   "reason": "a stream is stalled"}),
+        ),
+        (
+            Event::SessionLost {
+                forward: "80".into(),
+                session_id: "me-4567".into(),
+                reason: "terminated".into(),
+                connections: 2,
+            },
+            json!({"event": "session_lost", "forward": "80", "session_id": "me-4567", "reason": "terminated",
+                   "connections": 2}),
+        ),
+        (
             Event::Closed {
                 session_id: "me-0123".into(),
                 reason: "timed out".into(),

@@ -1,0 +1,164 @@
+//! The sessions of a forward as tasks: those that run, those that are being started, those that end.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::select_all;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Plan;
+use super::keeper::Keeper;
+use super::pool::{Number, Shortage};
+use crate::aws::Aws;
+use crate::failure::{Exit, Failure};
+use crate::session::{Session, StartError};
+
+/// The sessions of a forward. Everything in it is to be ended with [`Crew::disband`].
+#[derive(Default)]
+pub(super) struct Crew {
+    running: Vec<Member>,
+    starting: JoinSet<(Shortage, Result<Session, StartError>)>,
+    ending: JoinSet<Closed>,
+    /// Interrupts what is being started.
+    abandoned: CancellationToken,
+}
+
+/// A running session.
+struct Member {
+    number: Number,
+    session: Session,
+    admitted: Instant,
+}
+
+/// What has become of a session.
+pub(super) enum Change {
+    /// It has ended by itself, and is to be closed.
+    Ended(Ended),
+    /// An additional one works, or was not started.
+    Started(Shortage, Result<Session, StartError>),
+    /// It is closed.
+    Closed(Closed),
+}
+
+/// How a session ended by itself.
+pub(super) struct Ended {
+    pub(super) number: Number,
+    pub(super) session: Session,
+    pub(super) failure: Failure,
+    /// How long it had run.
+    pub(super) age: Duration,
+}
+
+/// How closing a session went.
+pub(super) struct Closed {
+    pub(super) session_id: String,
+    pub(super) reason: String,
+    /// Why it may go on, if it does.
+    pub(super) failed: Option<Failure>,
+}
+
+impl Crew {
+    /// Lets a session run.
+    pub(super) fn admit(&mut self, session: Session, keeper: &Keeper) {
+        let number = keeper.admit(&session);
+        self.running.push(Member {
+            number,
+            session,
+            admitted: Instant::now(),
+        });
+    }
+
+    /// Begins to start a session.
+    pub(super) fn start(&mut self, plan: Plan, aws: Arc<Aws>, reason: Shortage) {
+        let abandoned = self.abandoned.clone();
+        self.starting.spawn(async move {
+            let started = plan.start(aws, &abandoned).await;
+            (reason, started)
+        });
+    }
+
+    /// Begins to close a session, for a reason that is for people.
+    pub(super) fn close(&mut self, session: Session, reason: &str) {
+        let reason = reason.to_owned();
+        self.ending.spawn(async move {
+            let session_id = session.id().to_owned();
+            let failed = session.close().await.err();
+            Closed {
+                session_id,
+                reason,
+                failed,
+            }
+        });
+    }
+
+    /// Begins to close the running session of this number.
+    pub(super) fn close_number(&mut self, number: Number, reason: &str) {
+        if let Some(at) = self
+            .running
+            .iter()
+            .position(|member| member.number == number)
+        {
+            let session = self.running.swap_remove(at).session;
+            self.close(session, reason);
+        }
+    }
+
+    /// Begins to close whatever runs and to interrupt whatever is being started.
+    pub(super) fn disband(&mut self, keeper: &Keeper, reason: &str) {
+        std::mem::take(&mut self.abandoned).cancel();
+        for Member {
+            number, session, ..
+        } in std::mem::take(&mut self.running)
+        {
+            keeper.dismiss(number);
+            self.close(session, reason);
+        }
+    }
+
+    /// Whether no session runs.
+    pub(super) fn is_gone(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    /// Sessions that are being started.
+    pub(super) fn starting_count(&self) -> usize {
+        self.starting.len()
+    }
+
+    /// Waits for what happens next; nothing does if there are no sessions. Losing the future loses nothing.
+    pub(super) async fn changed(&mut self) -> Option<Change> {
+        let is_any_running = !self.running.is_empty();
+        tokio::select! {
+            (at, failure) = first_ended(&mut self.running), if is_any_running => {
+                let Member { number, session, admitted } = self.running.swap_remove(at);
+                let age = admitted.elapsed();
+                Some(Change::Ended(Ended { number, session, failure, age }))
+            }
+            Some(started) = self.starting.join_next() => {
+                let (reason, started) = started.unwrap_or_else(|error| {
+                    let message = format!("a session was dropped by a fault in ssmfwd: {error}");
+                    let failure = Failure::new(Exit::Failure, message);
+                    (Shortage::Stalled, Err(StartError::Failed(failure)))
+                });
+                Some(Change::Started(reason, started))
+            }
+            Some(Ok(closed)) = self.ending.join_next() => Some(Change::Closed(closed)),
+            else => None,
+        }
+    }
+}
+
+/// Waits until one of the sessions has ended by itself, and says which and how.
+async fn first_ended(running: &mut [Member]) -> (usize, Failure) {
+    if running.is_empty() {
+        return pending().await;
+    }
+    let endings = running
+        .iter_mut()
+        .map(|member| Box::pin(member.session.ended()));
+    let (failure, at, _) = select_all(endings).await;
+    (at, failure)
+}

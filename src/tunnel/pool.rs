@@ -1,0 +1,311 @@
+//! Which session of a forward a connection goes to, and how many sessions there are.
+//!
+//! Usually there is one, and everything goes there. Further ones are for connections that the present
+//! ones cannot serve as well: because a stream in it is stalled and may come to block all others, because
+//! the agent carries one connection at a time, or because the host has moved, which an agent learns only
+//! when a session starts.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Sessions a forward has at most.
+///
+/// Browsers open six connections to a host, and database clients a few. Each session is a process on the
+/// target, whose agent runs 1,000 at most for all its users (PROTOCOL section 1.9).
+pub(super) const MAX_SESSIONS: usize = 8;
+
+/// Additional sessions that are started at a time: an account starts three a second in a region (PROTOCOL
+/// section 1.9), and what is beyond that fails.
+const MAX_STARTS: usize = 3;
+
+/// How long an additional session is kept without connections, so that a page that is loaded now and then
+/// does not start and end sessions each time.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// How long no additional session is started after one could not be.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Time between two sessions that are started because the host may have moved. A service that is down looks
+/// the same, and somebody may be trying to reach it all day.
+const RENEWAL_PERIOD: Duration = Duration::from_secs(60);
+
+/// Names a session within its pool.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Number(u64);
+
+/// What a pool asks a session when it chooses: all of it changes without the pool being told.
+pub(super) trait Member: Clone {
+    /// It has a connection to the service.
+    fn is_connected(&self) -> bool;
+    /// One of its streams may come to block it.
+    fn is_stalled(&self) -> bool;
+    /// It carries several connections at a time.
+    fn is_multiplexed(&self) -> bool;
+    /// Something has come from its destination.
+    fn has_received(&self) -> bool;
+}
+
+/// The sessions of one forward that run, with the connections each of them carries.
+#[derive(Debug)]
+pub(super) struct Pool<M> {
+    /// The oldest first.
+    seats: Vec<Seat<M>>,
+    next_number: u64,
+    /// Whether the destination is a name, which may come to mean another address.
+    can_host_move: bool,
+    /// The destination has been reached by a session that is gone.
+    has_worked: bool,
+    /// When the sessions of that time were given up for their idea of where the host is.
+    renewed: Option<Instant>,
+    /// Until when no additional session is started.
+    paused_until: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Seat<M> {
+    number: Number,
+    member: M,
+    /// Connections that use it, or wait for it alone.
+    connections: usize,
+    /// Since when it has had none, or when it was last kept although it had none.
+    idle_since: Instant,
+    /// Its destination may have moved.
+    is_stale: bool,
+}
+
+/// What a connection that wants a session gets.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Claim<M> {
+    /// This one, until [`Pool::release`].
+    Granted(Number, M),
+    /// None that is worth having. If another one can be started, that is worth waiting for; one that
+    /// comes free may be sooner.
+    Scarce { can_grow: bool },
+    /// None has a connection to the service.
+    Offline,
+}
+
+/// Why another session is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shortage {
+    /// A stream that is stalled may come to block the others of its session.
+    Stalled,
+    /// The agent carries one connection at a time.
+    OneAtATime,
+    /// The destination's name may mean another address than when the session was started.
+    Moved,
+}
+
+impl<M: Member> Pool<M> {
+    /// Creates a pool without sessions. `can_host_move` says whether the destination is known by name.
+    pub(super) fn new(can_host_move: bool) -> Self {
+        Self {
+            seats: Vec::new(),
+            next_number: 0,
+            can_host_move,
+            has_worked: false,
+            renewed: None,
+            paused_until: None,
+        }
+    }
+
+    /// Adds a session.
+    pub(super) fn add(&mut self, member: M, now: Instant) -> Number {
+        let number = Number(self.next_number);
+        self.next_number += 1;
+        self.seats.push(Seat {
+            number,
+            member,
+            connections: 0,
+            idle_since: now,
+            is_stale: false,
+        });
+        number
+    }
+
+    /// Takes a session out.
+    pub(super) fn remove(&mut self, number: Number) {
+        if let Some(at) = self.seats.iter().position(|seat| seat.number == number) {
+            self.take(at);
+        }
+    }
+
+    /// Chooses a session for a connection: the oldest that is good. Failing that, the least loaded one,
+    /// unless the connection is patient and another one can be started.
+    pub(super) fn claim(&mut self, is_patient: bool, now: Instant) -> Claim<M> {
+        let can_grow = self.seats.len() < MAX_SESSIONS;
+        let is_worth_waiting = is_patient && can_grow && !self.is_paused(now);
+        let chosen = match self.seats.iter().position(Seat::is_offered) {
+            None if !is_worth_waiting => self.least_loaded(),
+            good => good,
+        };
+        if let Some(seat) = chosen.and_then(|at| self.seats.get_mut(at)) {
+            seat.connections += 1;
+            return Claim::Granted(seat.number, seat.member.clone());
+        }
+        match self.members().any(Member::is_connected) {
+            true => Claim::Scarce { can_grow },
+            false => Claim::Offline,
+        }
+    }
+
+    /// Gives a session back; returns whether that may matter to anybody else.
+    pub(super) fn release(&mut self, number: Number, now: Instant) -> bool {
+        let is_alone = self.seats.len() == 1;
+        let Some(seat) = self.seat(number) else {
+            return false;
+        };
+        seat.connections = seat.connections.saturating_sub(1);
+        if seat.connections == 0 {
+            seat.idle_since = now;
+        }
+        !is_alone || !seat.member.is_multiplexed()
+    }
+
+    /// The agent could not connect to the destination in this session. If that is a name and was reached
+    /// before, it may mean another address by now: no connection goes to the present sessions any more if
+    /// there can be a new one.
+    pub(super) fn on_refused(&mut self, number: Number, now: Instant) {
+        let is_known = self.seat(number).is_none_or(|seat| seat.is_stale);
+        let is_recent = |renewed| now.saturating_duration_since(renewed) < RENEWAL_PERIOD;
+        if is_known || !self.can_host_move || self.renewed.is_some_and(is_recent) {
+            return;
+        }
+        self.has_worked |= self.seats.iter().any(|seat| seat.member.has_received());
+        if self.has_worked {
+            self.renewed = Some(now);
+            self.seats.iter_mut().for_each(|seat| seat.is_stale = true);
+        }
+    }
+
+    /// An additional session could not be started.
+    pub(super) fn pause(&mut self, now: Instant) {
+        self.paused_until = Some(now + PAUSE);
+    }
+
+    /// How many sessions are to be started beside those that are `starting`, for so many connections that
+    /// wait for one.
+    pub(super) fn missing(&self, waiting: usize, starting: usize, now: Instant) -> usize {
+        if self.seats.is_empty() || self.is_paused(now) {
+            return 0;
+        }
+        // Connections that have not yet seen what they waited for take it in a moment.
+        let offered = self.seats.iter().filter(|seat| seat.is_offered()).count();
+        let wanted = match self.is_multiplexed() {
+            true => waiting.min(1),
+            false => waiting,
+        };
+        let wanted = wanted.saturating_sub(offered);
+        let room = MAX_SESSIONS.saturating_sub(self.seats.len());
+        wanted.min(room).min(MAX_STARTS).saturating_sub(starting)
+    }
+
+    /// What another session would be for.
+    pub(super) fn shortage(&self) -> Shortage {
+        match (
+            self.seats.iter().any(|seat| seat.is_stale),
+            self.is_multiplexed(),
+        ) {
+            (true, _) => Shortage::Moved,
+            (false, true) => Shortage::Stalled,
+            (false, false) => Shortage::OneAtATime,
+        }
+    }
+
+    /// Takes out the sessions that have been without connections for too long, the youngest first, as long
+    /// as there is a sound one left.
+    pub(super) fn retire(&mut self, now: Instant) -> Vec<Number> {
+        let mut retired = Vec::new();
+        for at in (0..self.seats.len()).rev() {
+            let is_due = |seat: &Seat<M>| seat.retires().is_some_and(|due| due <= now);
+            if !self.seats.get(at).is_some_and(is_due) {
+                continue;
+            }
+            let mut others = self
+                .seats
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != at);
+            match others.any(|(_, seat)| seat.is_sound()) {
+                true => retired.push(self.take(at).number),
+                false => self.seats[at].idle_since = now,
+            }
+        }
+        retired
+    }
+
+    /// When to look again: for sessions to [`Self::retire`], or whether some are [`Self::missing`].
+    pub(super) fn next_look(&self, now: Instant) -> Option<Instant> {
+        let retirements = self.seats.iter().filter_map(Seat::retires);
+        let retirement = retirements.min().filter(|_| self.seats.len() > 1);
+        let resumption = self.paused_until.filter(|until| *until > now);
+        retirement.into_iter().chain(resumption).min()
+    }
+
+    /// The sessions there are.
+    pub(super) fn members(&self) -> impl Iterator<Item = &M> {
+        self.seats.iter().map(|seat| &seat.member)
+    }
+
+    fn take(&mut self, at: usize) -> Seat<M> {
+        let seat = self.seats.remove(at);
+        self.has_worked |= seat.member.has_received();
+        seat
+    }
+
+    fn least_loaded(&self) -> Option<usize> {
+        let usable = self
+            .seats
+            .iter()
+            .enumerate()
+            .filter(|(_, seat)| seat.is_usable());
+        usable.min_by_key(|(_, seat)| seat.load()).map(|(at, _)| at)
+    }
+
+    fn is_multiplexed(&self) -> bool {
+        self.members().any(Member::is_multiplexed)
+    }
+
+    fn is_paused(&self, now: Instant) -> bool {
+        self.paused_until.is_some_and(|until| now < until)
+    }
+
+    fn seat(&mut self, number: Number) -> Option<&mut Seat<M>> {
+        self.seats.iter_mut().find(|seat| seat.number == number)
+    }
+}
+
+impl<M: Member> Seat<M> {
+    /// It can take another connection at all.
+    fn is_usable(&self) -> bool {
+        self.member.is_connected() && (self.connections == 0 || self.member.is_multiplexed())
+    }
+
+    /// The next connection may well take it.
+    fn is_offered(&self) -> bool {
+        self.is_usable() && self.is_good()
+    }
+
+    /// A connection has nothing to fear from what else the session carries, or from its age.
+    fn is_good(&self) -> bool {
+        !self.is_stale && !self.member.is_stalled()
+    }
+
+    /// It can do without the others.
+    fn is_sound(&self) -> bool {
+        self.member.is_connected() && self.is_good()
+    }
+
+    /// The lower, the better: one that may be stalled later is better than one that is refused at once.
+    fn load(&self) -> (bool, usize) {
+        (self.is_stale, self.connections)
+    }
+
+    fn retires(&self) -> Option<Instant> {
+        (self.connections == 0).then(|| self.idle_since + GRACE)
+    }
+}
+
+#[cfg(test)]
+mod tests;
