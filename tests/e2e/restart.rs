@@ -76,6 +76,29 @@ async fn a_session_that_timed_out_is_followed_by_another_one_when_it_is_needed()
 }
 
 #[tokio::test]
+async fn keep_alive_outlives_an_idle_timeout_that_ends_others() {
+    // Half as long again as the interval of what counts as use.
+    let idle_timeout = Duration::from_secs(15);
+    let fixture = Fixture::with(|config| config.idle_timeout = idle_timeout).await;
+    let mut kept = fixture.spawn(&["--keep-alive", "7:0"]);
+    let kept_local = kept.connected().await;
+    let (mut client, local) = fixture.forward(7).await;
+    for _ in 0..2 {
+        let lost = client.event("reconnecting").await;
+        assert_eq!(lost["action"], "restart_on_demand", "{lost}");
+        conversation(local).await;
+        client.event("restarted").await;
+    }
+    conversation(kept_local).await;
+    let exit = kept.stop().await;
+    assert!(!exit.stdout.contains("\"reconnecting\""), "{}", exit.stdout);
+    client.stop().await;
+    // One that was kept, and one after the other.
+    assert_eq!(fixture.lab.sessions().len(), 4);
+    fixture.no_session_left().await;
+}
+
+#[tokio::test]
 async fn a_session_that_is_gone_when_it_is_to_be_resumed_is_replaced_at_once() {
     let fixture = Fixture::with_chaos("deny=ResumeSession").await;
     let (mut client, local) = fixture.forward(7).await;
