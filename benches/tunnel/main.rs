@@ -1,6 +1,6 @@
 //! The whole program, as two processes over loopback, against a bare pipe that carries the same frames.
 //!
-//! `cargo bench --bench tunnel` runs the lab and the client, measures them and the pipe in turn, and prints a table.
+//! `cargo bench --bench tunnel` runs the lab and the client, measures them and the pipe in turn, and prints two tables.
 //! docs/benchmarks.md says how to read it.
 
 mod latency;
@@ -8,6 +8,7 @@ mod measure;
 mod pipe;
 mod process;
 mod report;
+mod stalls;
 mod tunnel;
 mod usage;
 

@@ -4,7 +4,7 @@ use crate::pipe;
 use crate::process::{BINARY, Lab};
 use crate::report::{Row, Samples, Target, table};
 use crate::tunnel::{Direction, ECHO, Tunnel};
-use crate::{Result, latency};
+use crate::{Result, latency, stalls};
 
 /// How much of everything.
 pub(crate) struct Plan {
@@ -39,7 +39,7 @@ impl Plan {
     };
 }
 
-/// Measures everything and returns the table.
+/// Measures everything and returns the tables.
 pub(crate) fn measure(plan: &Plan) -> Result<String> {
     let lab = Lab::start()?;
     let mut rows = Vec::new();
@@ -48,8 +48,10 @@ pub(crate) fn measure(plan: &Plan) -> Result<String> {
     rows.extend(starts(plan, &lab)?);
     rows.extend(memory(plan, &lab)?);
     rows.push(binary()?);
+    let stalls = stalls::measure(plan.rounds, plan.transfer_len, &lab)?;
     lab.stop()?;
-    Ok(table(&rows))
+    let (rows, stalls) = (table("bare pipe", &rows), table("without it", &stalls));
+    Ok(format!("{rows}\n{stalls}"))
 }
 
 /// Throughput of tunnel and pipe in turn, so that whatever else the machine does meets both; and what the client's

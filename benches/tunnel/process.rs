@@ -58,18 +58,25 @@ impl Process {
 
     /// Waits for the next event of this name, and returns when it came and what it says.
     pub(crate) fn event(&self, name: &str) -> Result<(Instant, Value)> {
-        loop {
-            let (at, line) = self
-                .lines
-                .recv_timeout(PATIENCE)
-                .map_err(|_| format!("ssmfwd did not report `{name}`"))?;
+        let event = self.event_within(name, PATIENCE)?;
+        event.ok_or_else(|| format!("ssmfwd did not report `{name}`").into())
+    }
+
+    /// As [`Self::event`]; `None` if nothing is reported for so long.
+    pub(crate) fn event_within(
+        &self,
+        name: &str,
+        patience: Duration,
+    ) -> Result<Option<(Instant, Value)>> {
+        while let Ok((at, line)) = self.lines.recv_timeout(patience) {
             let event: Value = serde_json::from_str(&line)?;
             match event["event"].as_str() {
-                Some(found) if found == name => return Ok((at, event)),
+                Some(found) if found == name => return Ok(Some((at, event))),
                 Some("error") => return Err(format!("ssmfwd failed: {}", event["message"]).into()),
                 _ => {}
             }
         }
+        Ok(None)
     }
 
     pub(crate) fn id(&self) -> u32 {

@@ -37,9 +37,9 @@ impl Samples {
 pub(crate) enum Target {
     /// The figure itself.
     AtMost(f64),
-    /// Its ratio to the bare pipe's.
+    /// Its ratio to the reference's.
     RatioAtLeast(f64),
-    /// Its ratio to the bare pipe's.
+    /// Its ratio to the reference's.
     RatioAtMost(f64),
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct Row {
     name: String,
     unit: &'static str,
     samples: Samples,
-    bare: Samples,
+    reference: Samples,
     target: Option<Target>,
 }
 
@@ -59,14 +59,14 @@ impl Row {
             name: name.into(),
             unit,
             samples,
-            bare: Samples::default(),
+            reference: Samples::default(),
             target: None,
         }
     }
 
-    /// Compares with what the bare pipe gave.
-    pub(crate) fn against(self, bare: Samples) -> Self {
-        Self { bare, ..self }
+    /// Compares with what another measurement gave.
+    pub(crate) fn against(self, reference: Samples) -> Self {
+        Self { reference, ..self }
     }
 
     pub(crate) fn target(self, target: Target) -> Self {
@@ -77,7 +77,7 @@ impl Row {
     }
 
     fn ratio(&self) -> Option<f64> {
-        Some(self.samples.median()? / self.bare.median()?)
+        Some(self.samples.median()? / self.reference.median()?)
     }
 
     /// The cells of the target and of whether it is met.
@@ -106,14 +106,14 @@ impl Row {
     }
 }
 
-/// Writes the rows as a Markdown table.
-pub(crate) fn table(rows: &[Row]) -> String {
+/// Writes the rows as a Markdown table, which calls by this name what they are compared with.
+pub(crate) fn table(reference: &str, rows: &[Row]) -> String {
     let mut table =
-        String::from("| | ssmfwd | bare pipe | ratio | target | |\n|---|---|---|---|---|---|\n");
+        format!("| | ssmfwd | {reference} | ratio | target | |\n|---|---|---|---|---|---|\n");
     for row in rows {
         let measured = row.samples.summary(row.unit);
         let measured = measured.unwrap_or_else(|| "not measured: this system has no /proc".into());
-        let bare = row.bare.summary(row.unit).unwrap_or_default();
+        let reference = row.reference.summary(row.unit).unwrap_or_default();
         let ratio = row
             .ratio()
             .map(|ratio| format!("{ratio:.2}"))
@@ -123,7 +123,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(
             table,
-            "| {name} | {measured} | {bare} | {ratio} | {target} | {verdict} |"
+            "| {name} | {measured} | {reference} | {ratio} | {target} | {verdict} |"
         );
     }
     table

@@ -6,6 +6,8 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
+
 use crate::latency::{Latencies, PING_LEN};
 use crate::process::{Lab, Process, TARGET};
 use crate::{Result, usage};
@@ -100,6 +102,35 @@ impl Tunnel {
         })
     }
 
+    /// Moves `len` bytes through a connection and returns how many megabytes passed each second.
+    pub(crate) fn rate(
+        &self,
+        mut socket: TcpStream,
+        direction: Direction,
+        len: usize,
+    ) -> Result<f64> {
+        direction.run(&mut socket, WARM_UP_LEN.min(len))?;
+        let start = Instant::now();
+        direction.run(&mut socket, len)?;
+        let seconds = start.elapsed().as_secs_f64();
+        // The end of data would be held back, and the stream of an upload count as stalled as long.
+        SockRef::from(&socket).set_linger(Some(Duration::ZERO))?;
+        drop(socket);
+        sleep(REST);
+        Ok(len as f64 / seconds / 1e6)
+    }
+
+    /// Opens connections until the client has another session for them.
+    pub(crate) fn await_another_session(&self, dial: impl Fn() -> Result<TcpStream>) -> Result<()> {
+        for _ in 0..100 {
+            dial()?;
+            if self.client.event_within("session_started", REST)?.is_some() {
+                return Ok(());
+            }
+        }
+        Err("no other session was started".into())
+    }
+
     /// Sends pings to the echo service, each when the last one is back.
     pub(crate) fn ping_pong(&self, count: usize) -> Result<Latencies> {
         sleep(REST);
@@ -133,7 +164,7 @@ impl Tunnel {
         usage::memory(self.client.id())
     }
 
-    fn dial(&self, remote_port: u16) -> Result<TcpStream> {
+    pub(crate) fn dial(&self, remote_port: u16) -> Result<TcpStream> {
         let forward = self.ports.iter().find(|(remote, _)| *remote == remote_port);
         let (_, port) = forward.ok_or("no forward to this port")?;
         let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, *port))?;
