@@ -2,6 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::failure::Exit;
+use crate::local::Address;
 
 fn connected(forward: &str, address: Address) -> Event {
     Event::Connected {
