@@ -1,5 +1,6 @@
 //! The commands, one verb each.
 
+mod bridge;
 pub mod completions;
 pub mod exec;
 pub mod forward;

@@ -8,11 +8,12 @@ use std::time::Duration;
 use ssmfwd_protocol::config::Config;
 use tokio_util::sync::CancellationToken;
 
+use super::bridge::Bridge;
 use super::service::greet;
 use crate::aws::{Aws, StartSession, TargetKind};
 use crate::cli::{KeyArgs, ProxyArgs};
 use crate::failure::{Exit, Failure};
-use crate::local::stdio::{self, Carried, Input, Output, carry};
+use crate::local::stdio::Carried;
 use crate::output::{self, Event, Printer, Verbosity};
 use crate::session::{self, Session, StartError};
 use crate::settings::override_parameters;
@@ -28,14 +29,11 @@ use crate::stream::End;
 /// When the connection could not be made, or did not end well.
 pub async fn run(args: ProxyArgs, printer: Printer) -> Result<ExitCode, Failure> {
     let shutdown = signals::cancelled_by_signals()?;
-    let (input, output) = stdio::open(shutdown.clone()).map_err(|error| {
-        let message = format!("cannot use standard input and output: {error}");
-        Failure::new(Exit::Failure, message)
-    })?;
+    let bridge = Bridge::open(shutdown.clone())?;
     let target = identifier(&args.target);
     let key = Key::of(&args.key, target)?;
     match start(&args, target, key.as_ref(), &shutdown).await {
-        Ok(session) => Ok(serve(session, &args, (input, output), &printer, &shutdown).await),
+        Ok(session) => Ok(serve(session, &args, bridge, &printer, &shutdown).await),
         Err(StartError::Failed(failure)) => Err(failure),
         Err(StartError::Interrupted { may_have_begun }) => {
             tracing::debug!(may_have_begun, "interrupted");
@@ -119,28 +117,17 @@ fn request(args: &ProxyArgs, target: &str) -> StartSession {
 async fn serve(
     mut session: Session,
     args: &ProxyArgs,
-    (input, mut output): (Input, Output),
+    mut bridge: Bridge,
     printer: &Printer,
     shutdown: &CancellationToken,
 ) -> ExitCode {
     if printer.verbosity() >= Verbosity::Verbose {
         greet(&session, printer);
     }
-    let opener = session.opener();
-    let carrying = async {
-        let stream = opener.open().await.map_err(|error| {
-            let message = format!("cannot open a connection: {error}");
-            Failure::new(Exit::Failure, message)
-        })?;
-        let patience = Duration::from_secs(args.half_close.into());
-        Ok(carry(stream, input, &mut output, patience).await)
-    };
-    let outcome = tokio::select! {
-        carried = carrying => match carried {
-            Ok(carried) => judge(carried, &mut session, args).await,
-            Err(failure) => Err(failure),
-        },
-        () = shutdown.cancelled() => Ok(()),
+    let patience = Duration::from_secs(args.half_close.into());
+    let outcome = match bridge.carry(&session, patience, shutdown).await {
+        Ok(carried) => judge(carried, &mut session, args).await,
+        Err(failure) => Err(failure),
     };
     let exit = match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -151,8 +138,7 @@ async fn serve(
             failure.exit.into()
         }
     };
-    // The reader need not wait for the service.
-    output.close();
+    bridge.close();
     close(session, printer).await;
     exit
 }

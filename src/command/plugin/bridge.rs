@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use ssmfwd_protocol::error::OpenError;
 use tokio_util::sync::CancellationToken;
 
+use crate::command::bridge::Bridge;
 use crate::failure::{Exit, Failure};
-use crate::local::stdio::{self, Carried, carry};
+use crate::local::stdio::Carried;
 use crate::session::Session;
 use crate::stream::End as StreamEnd;
 
@@ -22,31 +22,13 @@ pub(super) async fn serve(
     shutdown: &CancellationToken,
 ) -> Result<End, Failure> {
     report.leave_stdout();
-    let (input, mut output) = stdio::open(shutdown.clone()).map_err(|error| {
-        let message = format!("cannot use standard input and output: {error}");
-        Failure::new(Exit::Failure, message)
-    })?;
-    let opener = session.opener();
-    let carrying = async {
-        match opener.open().await {
-            Ok(stream) => Ok(carry(stream, input, &mut output, HALF_CLOSE).await),
-            // Why it is over, the session knows.
-            Err(OpenError::Ended) => Ok(Carried::Ended(StreamEnd::Lost)),
-            Err(error) => {
-                let message = format!("cannot open a connection: {error}");
-                Err(Failure::new(Exit::Failure, message))
-            }
-        }
-    };
-    let carried = tokio::select! {
-        carried = carrying => carried,
-        // `ssh` ends what carries its connection with a signal.
-        () = shutdown.cancelled() => Ok(Carried::Unread),
-    };
+    let mut bridge = Bridge::open(shutdown.clone())?;
+    // `ssh` ends what carries its connection with a signal.
+    let carried = bridge.carry(session, HALF_CLOSE, shutdown).await;
     let end = judge(carried?, session).await;
     if end.is_ok() {
-        // The reader need not wait for the service. What went wrong is said before it sees the end, though.
-        output.close();
+        // What went wrong is said before the reader sees the end.
+        bridge.close();
     }
     end
 }

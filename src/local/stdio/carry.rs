@@ -28,13 +28,13 @@ pub enum Carried {
 /// of one. It only limits the silence to `patience`.
 pub async fn carry<E: Endpoint>(
     stream: Stream<E>,
-    mut input: Input,
+    input: &mut Input,
     output: &mut Output,
     patience: Duration,
 ) -> Carried {
     let input_ended = CancellationToken::new();
     let carried = tokio::select! {
-        never = upwards(&stream, &mut input, &input_ended) => match never {},
+        never = upwards(&stream, input, &input_ended) => match never {},
         carried = downwards(&stream, output, &input_ended, patience) => carried,
     };
     if carried == Carried::Silent {
