@@ -224,6 +224,12 @@ impl Session {
         self.shared.lock().lost_count
     }
 
+    /// Whether the service knew nothing of the session any more when its connection was to be replaced.
+    pub fn is_gone(&self) -> bool {
+        let end = self.end.as_ref();
+        end.is_some_and(|end| end.is_over && end.output.is_none())
+    }
+
     /// Why the session ended by itself, if it did.
     pub fn cause(&self) -> Option<Cause> {
         self.end.as_ref().map(|end| end.cause)

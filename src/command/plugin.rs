@@ -176,9 +176,13 @@ async fn finish(session: Session, end: Result<End, Failure>, report: &Report) ->
             ExitCode::SUCCESS
         }
         (Err(failure), Some(output)) if !output.is_empty() => {
-            return report.close(output, &failure);
+            let closed = Text::Closed(session.id(), output);
+            return report.end(closed, &failure);
         }
         (Err(_), Some(_)) => ExitCode::SUCCESS,
+        (Err(failure), None) if session.is_gone() => {
+            return report.end(Text::TimedOut(session.id()), &failure);
+        }
         (Err(failure), None) => {
             let exit = report.fail(&failure);
             close(session, report).await;

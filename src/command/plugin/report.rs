@@ -73,34 +73,23 @@ impl Report {
         }
     }
 
-    /// Says in what words service or agent ended the session, and returns the exit code for that.
-    pub(super) fn close(&self, output: &str, explained: &Failure) -> ExitCode {
-        match self.is_stream.get() {
-            true => self.printer.failure(explained),
-            false => {
-                self.say(Text::Closed(self.session_id(), output));
-                self.hint(explained);
-            }
-        }
-        explained.exit.into()
-    }
-
     /// Says what went wrong, and returns the exit code for it.
     pub(super) fn fail(&self, failure: &Failure) -> ExitCode {
-        match self.is_stream.get() {
-            true => self.printer.failure(failure),
-            false => {
-                self.say(Text::Failed(&failure.message));
-                self.hint(failure);
+        self.end(Text::Failed(&failure.message), failure)
+    }
+
+    /// Says in the official plugin's words, or those of `failure` to whoever uses a byte stream, how everything came to an
+    /// end; returns the exit code for it.
+    pub(super) fn end(&self, text: Text<'_>, failure: &Failure) -> ExitCode {
+        if self.is_stream.get() {
+            self.printer.failure(failure);
+        } else {
+            self.say(text);
+            if let Some(hint) = &failure.hint {
+                self.printer.aside(format_args!("hint: {hint}\n"));
             }
         }
         failure.exit.into()
-    }
-
-    fn hint(&self, failure: &Failure) {
-        if let Some(hint) = &failure.hint {
-            self.printer.aside(format_args!("hint: {hint}\n"));
-        }
     }
 
     /// Says that a session could not be ended; of a byte stream, nobody is there to hear it.

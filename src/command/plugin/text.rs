@@ -44,6 +44,8 @@ pub(super) enum Text<'a> {
     Exiting(&'a str),
     /// The session was ended with an explanation.
     Closed(&'a str, &'a str),
+    /// The service does not know the session any more.
+    TimedOut(&'a str),
     /// Anything else went wrong.
     Failed(&'a str),
 }
@@ -83,6 +85,7 @@ impl fmt::Display for Text<'_> {
             Self::Signalled => f.write_str("Terminate signal received, exiting.\n"),
             Self::Exiting(id) => write!(f, "\n\nExiting session with sessionId: {id}.\n\n"),
             Self::Closed(id, output) => write!(f, "\n\nSessionId: {id} : {output}\n\n"),
+            Self::TimedOut(id) => writeln!(f, "Session: {id} timed out."),
             Self::Failed(error) => writeln!(f, "Cannot perform start session: {error}"),
         }
     }
@@ -135,6 +138,7 @@ mod tests {
                 "\n\nExiting session with sessionId: s.\n\n",
             ),
             (Text::Closed("s", "why"), "\n\nSessionId: s : why\n\n"),
+            (Text::TimedOut("s"), "Session: s timed out.\n"),
             (Text::Failed("why"), "Cannot perform start session: why\n"),
         ];
         for (text, expected) in expected {

@@ -1,12 +1,15 @@
 //! However a session ends, nothing of it is left, and the exit code tells.
 
+use std::time::Duration;
+
 use rustix::process::Signal;
+use ssmfwd::lab::{Condition, Fault, SessionState};
 
 use super::cli::{
     PORT_DOCUMENT, REMOTE_HOST_DOCUMENT, arguments, aws, plugin, response, signal_group,
     spawn_group, start_session, started,
 };
-use crate::support::{Client, Fixture};
+use crate::support::{Client, Fixture, eventually};
 
 /// Every signal ends a listener's session, whatever was inherited: the AWS CLI has the first three ignored.
 #[tokio::test]
@@ -118,4 +121,27 @@ async fn the_session_ends_with_the_cli() {
         );
         fixture.no_session_left().await;
     }
+}
+
+/// The session ends while its connection is lost, as over a night in a bag.
+#[tokio::test]
+async fn a_session_that_is_gone_has_timed_out() {
+    let fixture = Fixture::new().await;
+    let mut client = spawn_group(start_session(&fixture, PORT_DOCUMENT, "portNumber=7"));
+    client.stdout_line("Waiting for connections...").await;
+    let [session] = <[_; 1]>::try_from(fixture.lab.sessions()).unwrap();
+    let condition = Condition::FailUpgrades;
+    let fault = Fault::Holds(condition, Duration::from_secs(3600));
+    fixture.lab.inject(fault);
+    fixture.lab.inject(Fault::Cut);
+    let is_lost = || fixture.lab.sessions()[0].state != SessionState::Connected;
+    eventually("loss of the connection", is_lost).await;
+    fixture.lab.inject(Fault::Terminate);
+    let exit = client.exit().await;
+    exit.expect(255, &["returned non-zero exit status 6", "hint: "]);
+    let expected = format!(
+        "Waiting for connections...\nSession: {} timed out.\n",
+        session.id
+    );
+    assert!(exit.stdout.ends_with(&expected), "{}", exit.stdout);
 }
