@@ -72,7 +72,8 @@ pub struct AgentArgs {
     ///
     /// A comma-separated list. Between gateway and agents, in both directions: delay=20ms holds every message back,
     /// jitter=5ms adds up to as much again at random, drop=5%, duplicate=1% and reorder=3% do so to that share of the
-    /// messages, and seed=7 makes the same faults happen again.
+    /// messages, alter=1% changes a bit, which only an encrypted session notices, and seed=7 makes the same faults happen
+    /// again.
     ///
     /// What begins at a moment is written NAME@AFTER/EVERY, what holds for a time NAME=FOR@AFTER/EVERY: cut/60s has the
     /// gateway close every connection once a minute, black-hole=30s@10s lets nothing pass for half a minute, ten seconds

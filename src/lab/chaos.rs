@@ -10,14 +10,14 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub use self::fault::{Condition, Fault, Scheduled};
-pub(super) use self::frames::Faults;
+pub(super) use self::frames::{Alter, Faults};
 pub use self::value::Probability;
 use self::value::{format_duration, parse_duration};
 
 /// The faults a lab injects. The default injects none.
 ///
 /// Written as comma-separated `name=value` pairs and single words; [`fmt::Display`] writes the same
-/// form back. `delay`, `jitter`, `drop`, `duplicate` and `reorder` act on every frame between client
+/// form back. `delay`, `jitter`, `drop`, `duplicate`, `reorder` and `alter` act on every frame between client
 /// and agent, independently in each direction, from the handshake on. All but `faults` stands until
 /// it is changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,6 +32,9 @@ pub struct Chaos {
     pub duplicate: Probability,
     /// How likely a frame arrives after up to three later ones, or 50 ms late.
     pub reorder: Probability,
+    /// How likely one bit of a message's data arrives changed, under a digest that fits: nothing but the seal of an
+    /// encrypted session tells.
+    pub alter: Probability,
     /// What every random choice derives from: the same seed and traffic give the same faults.
     pub seed: u64,
     /// What the gateway does instead of serving a data channel.
@@ -63,7 +66,7 @@ pub enum GatewayFault {
 impl Chaos {
     /// Whether frames between client and agent are touched at all.
     pub fn affects_frames(&self) -> bool {
-        let probabilities = [self.drop, self.duplicate, self.reorder];
+        let probabilities = [self.drop, self.duplicate, self.reorder, self.alter];
         !self.delay.is_zero()
             || !self.jitter.is_zero()
             || probabilities.iter().any(|p| *p != Probability::NEVER)
@@ -88,7 +91,7 @@ impl GatewayFault {
 #[non_exhaustive]
 pub enum ParseChaosError {
     #[error(
-        "unknown fault '{0}' (delay, jitter, drop, duplicate, reorder, seed, deny, garbage, silent, mute, refuse-upgrade, \
+        "unknown fault '{0}' (delay, jitter, drop, duplicate, reorder, alter, seed, deny, garbage, silent, mute, refuse-upgrade, \
          cut, reset, black-hole, refuse-connections, refuse-upgrades, fail-upgrades, idle-timeout, max-duration, kill-agents, lose-agents, terminate, refuse-tokens, \
          expire-tokens, expire-cells, expire-credentials, swallow-acks, pause, stall, offline, replace, host)"
     )]
@@ -153,6 +156,7 @@ impl Chaos {
             "drop" => self.drop = probability("drop", value)?,
             "duplicate" => self.duplicate = probability("duplicate", value)?,
             "reorder" => self.reorder = probability("reorder", value)?,
+            "alter" => self.alter = probability("alter", value)?,
             "idle-timeout" => self.idle_timeout = Some(life("idle-timeout", value)?),
             "max-duration" => self.max_duration = Some(life("max-duration", value)?),
             "seed" => {
@@ -226,6 +230,7 @@ impl fmt::Display for Chaos {
             ("drop", self.drop),
             ("duplicate", self.duplicate),
             ("reorder", self.reorder),
+            ("alter", self.alter),
         ];
         for (name, value) in probabilities {
             if value != Probability::NEVER {
@@ -266,7 +271,7 @@ mod tests {
 
     #[test]
     fn every_fault_is_understood_and_written_back() {
-        let text = "delay=20ms,jitter=1500us,drop=5%,duplicate=0.25%,reorder=100%,seed=7,\
+        let text = "delay=20ms,jitter=1500us,drop=5%,duplicate=0.25%,reorder=100%,alter=0.5%,seed=7,\
                     idle-timeout=90s,max-duration=3600s,garbage,\
                     deny=ResumeSession,deny=StartSession";
         let chaos = parse(text).unwrap();

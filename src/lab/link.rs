@@ -15,7 +15,7 @@ use tokio::time::Sleep;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::PollSender;
 
-use super::chaos::{Condition, Faults};
+use super::chaos::{Alter, Condition, Faults};
 use super::conditions::Conditions;
 use super::gateway::frame;
 
@@ -166,6 +166,14 @@ impl Receiver {
             timer.as_mut().reset(deadline);
         }
         timer.as_mut().poll(cx)
+    }
+}
+
+impl Alter for Message {
+    fn alter(&mut self, rng: &mut fastrand::Rng) {
+        if let Self::Binary(wire) = self {
+            frame::alter(wire, rng);
+        }
     }
 }
 

@@ -111,3 +111,58 @@ async fn the_embedded_lab_encrypts_too() {
     exit.expect(0, &["encrypted using AWS KMS"]);
     assert_eq!(exit.stdout, "out\n");
 }
+
+/// Whoever sits between may change a bit, and even have the digest fit.
+#[tokio::test]
+async fn a_changed_bit_of_the_output_ends_the_session() {
+    let fixture = encrypted(KEYS[0], KeyState::Enabled).await;
+    let go = fixture.directory().join("go");
+    let script = format!(
+        "echo ready; until [ -e {} ]; do sleep 0.05; done; echo changed; sleep 1000",
+        go.display()
+    );
+    let words = ["exec", TARGET, "--", "sh", "-c", &script];
+    let mut client = Client::spawn(fixture.command(&words));
+    client.stdout_line("ready").await;
+    fixture.lab.update_chaos("alter=100%").unwrap();
+    std::fs::write(go, "").unwrap();
+    let exit = client.exit().await;
+    exit.expect(
+        6,
+        &[
+            "was ended, because it is not safe",
+            "altered on its way",
+            "hint: start it again",
+        ],
+    );
+    assert_eq!(exit.stdout, "ready\n");
+    fixture.no_session_left().await;
+}
+
+#[tokio::test]
+async fn a_changed_bit_of_the_input_ends_the_session() {
+    let fixture = encrypted(KEYS[0], KeyState::Enabled).await;
+    let mut terminal = Terminal::spawn(fixture.command(&["shell", TARGET]));
+    terminal.begin().await;
+    fixture.lab.update_chaos("alter=100%").unwrap();
+    terminal.input("x").await;
+    let shown = terminal.exits(6).await;
+    assert!(shown.contains("altered on its way"), "{shown:?}");
+    fixture.no_session_left().await;
+}
+
+#[tokio::test]
+async fn a_changed_bit_of_the_handshake_is_a_failure_to_start() {
+    for seed in 0..8 {
+        let fixture = Fixture::with(|config| {
+            config.kms_key = Some(KEYS[0].to_owned());
+            config.chaos = format!("alter=100%,seed={seed}").parse().unwrap();
+        })
+        .await;
+        let exit = exec(&fixture, "echo never").await;
+        assert!(matches!(exit.code(), Some(1 | 3 | 6)), "{}", exit.stderr);
+        exit.expect(exit.code().unwrap(), &["error: "]);
+        assert_eq!(exit.stdout, "");
+        fixture.no_session_left().await;
+    }
+}

@@ -39,7 +39,13 @@ struct Held<T> {
     frame: T,
 }
 
-impl<T: Clone> Faults<T> {
+/// What faults do to a frame itself.
+pub(in crate::lab) trait Alter {
+    /// Changes one bit of the frame's data, if it has any, so that nothing about the frame tells.
+    fn alter(&mut self, rng: &mut fastrand::Rng);
+}
+
+impl<T: Alter + Clone> Faults<T> {
     /// Creates one direction; `stream` tells the directions and sessions of one seed apart.
     pub(in crate::lab) fn new(chaos: &Arc<Chaos>, stream: u64) -> Self {
         let seed = chaos.seed ^ stream.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -63,11 +69,15 @@ impl<T: Clone> Faults<T> {
     }
 
     /// Takes a frame that was sent at `now`.
-    pub(in crate::lab) fn admit(&mut self, now: Instant, frame: T) {
+    pub(in crate::lab) fn admit(&mut self, now: Instant, mut frame: T) {
         let is_dropped = self.chaos.drop.roll(&mut self.rng);
         let is_duplicated = self.chaos.duplicate.roll(&mut self.rng);
+        let is_altered = self.chaos.alter.roll(&mut self.rng);
         if is_dropped {
             return;
+        }
+        if is_altered {
+            frame.alter(&mut self.rng);
         }
         if is_duplicated {
             self.schedule(now, frame.clone());
@@ -149,6 +159,12 @@ const MAX_UNDER_WAY: usize = 4096;
 mod tests {
     use super::*;
 
+    impl Alter for u32 {
+        fn alter(&mut self, rng: &mut fastrand::Rng) {
+            *self ^= 1 << rng.u32(..Self::BITS);
+        }
+    }
+
     /// Sends 0..count, one a millisecond, and returns (arrival in ms, frame).
     fn run(chaos: &str, count: u32) -> Vec<(u64, u32)> {
         let mut faults = Faults::new(&Arc::new(chaos.parse().unwrap()), 1);
@@ -216,6 +232,16 @@ mod tests {
     }
 
     #[test]
+    fn altered_frames_differ_by_a_bit() {
+        let out = frames(&run("alter=10%,seed=1", 5_000));
+        let difference = |(sent, arrived): (u32, &u32)| (sent ^ arrived).count_ones();
+        let altered = (0..).zip(&out).map(difference).filter(|bits| *bits > 0);
+        let altered: Vec<u32> = altered.collect();
+        assert!((400..600).contains(&altered.len()), "{}", altered.len());
+        assert!(altered.iter().all(|bits| *bits == 1));
+    }
+
+    #[test]
     fn the_same_seed_gives_the_same_faults() {
         let chaos = "delay=5ms,jitter=9ms,drop=5%,duplicate=5%,reorder=5%";
         let first = run(&format!("{chaos},seed=7"), 1_000);
@@ -239,7 +265,7 @@ mod tests {
     fn a_full_direction_says_so() {
         let mut faults = Faults::new(&Arc::new("delay=1s".parse().unwrap()), 0);
         let now = Instant::now();
-        let admitted = std::iter::from_fn(|| (!faults.is_full()).then(|| faults.admit(now, ())));
+        let admitted = std::iter::from_fn(|| (!faults.is_full()).then(|| faults.admit(now, 0)));
         assert_eq!(admitted.count(), MAX_UNDER_WAY);
         assert!(faults.poll(now).is_none());
         assert!(faults.poll(now + Duration::from_secs(1)).is_some());

@@ -3,6 +3,7 @@
 //! The gateway's own messages have a header of 112 bytes without a payload type, and pad the
 //! message type with NUL, unlike the agent's and the client's.
 
+use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -51,6 +52,23 @@ pub(super) fn is_session_state(wire: &[u8]) -> bool {
     has_type(wire, b"agent_session_state")
 }
 
+/// Changes a bit of the payload of stream data, and makes the digest fit.
+pub(in crate::lab) fn alter(wire: &mut Bytes, rng: &mut fastrand::Rng) {
+    if !is_input(wire) && !has_type(wire, b"output_stream_data") {
+        return;
+    }
+    let mut altered = BytesMut::from(&wire[..]);
+    let Some((header, payload)) = altered.split_at_mut_checked(STREAM_HEADER_LEN) else {
+        return;
+    };
+    if payload.is_empty() {
+        return;
+    }
+    payload[rng.usize(..payload.len())] ^= 1 << rng.u32(..u8::BITS);
+    header[DIGEST].copy_from_slice(&Sha256::digest(payload));
+    *wire = altered.freeze();
+}
+
 fn has_type(wire: &[u8], message_type: &[u8]) -> bool {
     let field = wire.get(4..36).unwrap_or_default();
     let rest = field.strip_prefix(message_type);
@@ -82,6 +100,12 @@ fn created_date() -> u64 {
 
 /// Bytes before the payload length.
 const HEADER_LEN: usize = 112;
+
+/// Bytes before the payload of stream data, with its type and its length.
+const STREAM_HEADER_LEN: usize = 120;
+
+/// Where the payload's digest is.
+const DIGEST: Range<usize> = 80..112;
 
 /// Bytes of the message type field.
 const TYPE_LEN: usize = 32;
@@ -116,6 +140,35 @@ mod tests {
         assert_eq!(body["Output"], "It is over.");
         assert_eq!(body["DestinationId"], "i-0abc");
         assert_eq!(body["SessionId"], session.id);
+    }
+
+    #[test]
+    fn an_altered_message_differs_by_a_bit_and_its_digest_fits() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let stream_data = |kind: &str, payload: &[u8]| {
+            let header = format!("\0\0\0\x74{kind:<32}{}", "x".repeat(84));
+            Bytes::from([header.as_bytes(), payload].concat())
+        };
+        for kind in ["input_stream_data", "output_stream_data"] {
+            let before = stream_data(kind, b"payload");
+            let mut after = before.clone();
+            alter(&mut after, &mut rng);
+            let bits = |(one, other): (&u8, &u8)| (one ^ other).count_ones();
+            let differences = before[120..].iter().zip(&after[120..]).map(bits);
+            assert_eq!(differences.sum::<u32>(), 1);
+            assert_eq!(after[80..112], Sha256::digest(&after[120..])[..]);
+            assert_eq!(before[..80], after[..80]);
+            assert_eq!(before[112..120], after[112..120]);
+        }
+        for wire in [
+            stream_data("input_stream_data", b""),
+            stream_data("acknowledge", b"{}"),
+            Bytes::new(),
+        ] {
+            let mut after = wire.clone();
+            alter(&mut after, &mut rng);
+            assert_eq!(after, wire);
+        }
     }
 
     #[test]
