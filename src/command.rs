@@ -7,6 +7,7 @@ pub mod forward;
 #[cfg(feature = "lab")]
 pub mod lab;
 pub mod man;
+mod outages;
 pub mod plugin;
 pub mod proxy;
 mod service;

@@ -11,12 +11,14 @@ use crate::cli::OutputArgs;
 use crate::failure::{Exit, Failure};
 
 pub use event::{Action, Event, Mapping};
-pub use writer::{flush, set_terminal_raw};
+pub use surface::{set_full_screen, take_overwritten};
+pub use writer::flush;
 
 use writer::Destination;
 
 mod event;
 pub mod log;
+mod surface;
 mod writer;
 
 /// How events are written.

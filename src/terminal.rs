@@ -10,7 +10,6 @@ use std::sync::Once;
 use crossterm::terminal;
 
 use crate::failure::{Exit, Failure};
-use crate::output;
 
 /// Raw mode: every key goes to the program as it is. Dropping it makes the terminal as it was before, whatever the
 /// reason, and so does a panic before it says anything.
@@ -32,7 +31,6 @@ impl RawMode {
             let message = format!("the terminal cannot be made raw: {error}");
             Failure::new(Exit::Failure, message)
         })?;
-        output::set_terminal_raw(io::stderr().is_terminal());
         Ok(Some(Self(())))
     }
 
@@ -57,9 +55,8 @@ impl RawMode {
     /// Makes the terminal raw after whoever had it meanwhile.
     pub fn renew(&self) {
         restore();
-        match terminal::enable_raw_mode() {
-            Ok(()) => output::set_terminal_raw(io::stderr().is_terminal()),
-            Err(error) => tracing::warn!(%error, "the terminal cannot be made raw again"),
+        if let Err(error) = terminal::enable_raw_mode() {
+            tracing::warn!(%error, "the terminal cannot be made raw again");
         }
     }
 }
@@ -89,7 +86,6 @@ fn restore() {
     if let Err(error) = terminal::disable_raw_mode() {
         tracing::debug!(%error, "the terminal was not restored");
     }
-    output::set_terminal_raw(false);
 }
 
 /// A panic message must be readable, and nobody may unwind to the guard.

@@ -40,7 +40,7 @@ pub async fn run(settings: ExecSettings, printer: Printer) -> Result<ExitCode, F
     let documents = document.map(|name| (name, SessionKind::Command));
     let documents = documents.into_iter().collect();
     let service = Service::start(&settings.service, &settings.request.target, documents).await?;
-    let outcome = match start(&service, settings, &shutdown, &mut interrupts).await {
+    let outcome = match start(&service, settings, &printer, &shutdown, &mut interrupts).await {
         Ok(mut session) => {
             greet(&session, &printer);
             let outcome = carry(&mut session, &printer, &shutdown, &mut interrupts).await;
@@ -60,6 +60,7 @@ pub async fn run(settings: ExecSettings, printer: Printer) -> Result<ExitCode, F
 async fn start(
     service: &Service,
     settings: ConsoleSettings,
+    printer: &Printer,
     shutdown: &CancellationToken,
     interrupts: &mut Interrupts,
 ) -> Result<Session, crate::session::StartError> {
@@ -68,7 +69,7 @@ async fn start(
         ..Config::default()
     };
     let abandoned = shutdown.child_token();
-    let mut starting = pin!(service.session(settings.request, config, &abandoned));
+    let mut starting = pin!(service.session(settings.request, config, printer, &abandoned));
     tokio::select! {
         started = &mut starting => return started,
         () = interrupts.next() => abandoned.cancel(),

@@ -23,6 +23,7 @@ use ssmfwd_protocol::session::{SessionKind, Size};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::outages::observer;
 use super::shell;
 use crate::aws::{Aws, Options};
 use crate::failure::{Exit, Failure};
@@ -276,6 +277,7 @@ impl Start {
             },
             // Without credentials nobody could ask for another connection.
             can_resume: aws.is_signing(),
+            observer: observer(*report.printer()),
             ..session::Options::default()
         };
         let target = &self.request.target;

@@ -9,6 +9,7 @@ use ssmfwd_protocol::config::Config;
 use tokio_util::sync::CancellationToken;
 
 use super::bridge::Bridge;
+use super::outages::observer;
 use super::service::greet;
 use crate::aws::{Aws, StartSession, TargetKind};
 use crate::cli::{KeyArgs, ProxyArgs};
@@ -32,7 +33,7 @@ pub async fn run(args: ProxyArgs, printer: Printer) -> Result<ExitCode, Failure>
     let bridge = Bridge::open(shutdown.clone())?;
     let target = identifier(&args.target);
     let key = Key::of(&args.key, target)?;
-    match start(&args, target, key.as_ref(), &shutdown).await {
+    match start(&args, target, key.as_ref(), &printer, &shutdown).await {
         Ok(session) => Ok(serve(session, &args, bridge, &printer, &shutdown).await),
         Err(StartError::Failed(failure)) => Err(failure),
         Err(StartError::Interrupted { may_have_begun }) => {
@@ -55,6 +56,7 @@ async fn start(
     args: &ProxyArgs,
     target: &str,
     key: Option<&Key>,
+    printer: &Printer,
     shutdown: &CancellationToken,
 ) -> Result<Session, StartError> {
     let interrupted = StartError::Interrupted {
@@ -81,6 +83,7 @@ async fn start(
             payload_len: args.payload_size.into(),
             ..Config::default()
         },
+        observer: observer(*printer),
         ..session::Options::default()
     };
     let starting = Session::start(Arc::clone(&aws), request(args, target), options, &abandoned);

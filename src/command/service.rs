@@ -8,6 +8,7 @@ use ssmfwd_protocol::config::Config;
 use ssmfwd_protocol::session::SessionKind;
 use tokio_util::sync::CancellationToken;
 
+use super::outages::observer;
 use crate::aws::{Aws, Options, StartSession};
 use crate::failure::Failure;
 #[cfg(feature = "lab")]
@@ -70,7 +71,7 @@ impl Service {
         }
     }
 
-    /// Starts the one session of a command.
+    /// Starts the one session of a command, and has `printer` say what becomes of its connection.
     ///
     /// # Errors
     ///
@@ -79,11 +80,13 @@ impl Service {
         &self,
         request: StartSession,
         config: Config,
+        printer: &Printer,
         shutdown: &CancellationToken,
     ) -> Result<Session, StartError> {
         let aws = self.aws(shutdown).await?;
         let options = session::Options {
             config,
+            observer: observer(*printer),
             ..session::Options::default()
         };
         Session::start(aws, request, options, shutdown).await

@@ -1,6 +1,7 @@
 //! `ssmfwd shell`, and `ssmfwd exec --tty`: the terminal belongs to the far side.
 
 mod keyboard;
+mod redraw;
 mod screen;
 
 use std::io;
@@ -22,6 +23,7 @@ use crate::terminal::escape::EscapeChar;
 use crate::terminal::{self, RawMode};
 
 use keyboard::Keyboard;
+use redraw::clear_after_outages;
 use screen::Screen;
 
 /// Runs a shell, or an interactive command, until it or the user ends the session.
@@ -44,7 +46,10 @@ pub async fn run(settings: ConsoleSettings, printer: Printer) -> Result<ExitCode
     if settings.request.document.is_some() {
         config.handshake_timeout = SILENCE_TIMEOUT;
     }
-    let outcome = match service.session(settings.request, config, &shutdown).await {
+    let outcome = match service
+        .session(settings.request, config, &printer, &shutdown)
+        .await
+    {
         Ok(mut session) => {
             greet(&session, &printer);
             let used = use_terminal(
@@ -96,6 +101,7 @@ pub(super) async fn use_terminal(
         shown = screen.show(&console) => Ended::Shown(shown),
         () = keyboard.type_into(&console, raw.as_ref()) => Ended::ByUser,
         failure = follow_terminal(&console, raw.as_ref()) => Ended::Failed(failure),
+        never = clear_after_outages(&console, session.connection()) => match never {},
         () = shutdown.cancelled() => Ended::ByUser,
     };
     screen.restore().await;

@@ -65,10 +65,11 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
-    /// The forward does not work at the moment; what that takes is under way.
+    /// A forward, or a session that serves none, does not work at the moment; what that takes is under way.
     Reconnecting {
         /// The forward, as in [`Mapping::forward`].
-        forward: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        forward: Option<String>,
         /// The session that is, or was, the forward's.
         session_id: String,
         /// What was lost and why.
@@ -76,20 +77,25 @@ pub enum Event {
         /// What is done about it.
         action: Action,
     },
-    /// The forward does not work until something is done, or happens, elsewhere.
+    /// A forward, or a session that serves none, does not work until something is done, or happens, elsewhere.
     Waiting {
         /// The forward, as in [`Mapping::forward`].
-        forward: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        forward: Option<String>,
+        /// The session, if there is one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        session_id: Option<String>,
         /// What is missing.
         reason: String,
         /// What to do about it.
         #[serde(skip_serializing_if = "Option::is_none")]
         hint: Option<String>,
     },
-    /// The forward works again over another connection; connections were kept and nothing was lost.
+    /// A forward, or a session that serves none, works again over another connection; nothing was lost.
     Resumed {
         /// The forward, as in [`Mapping::forward`].
-        forward: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        forward: Option<String>,
         /// Session Manager's name for the session.
         session_id: String,
         /// How long there was no connection, in seconds.
@@ -224,6 +230,19 @@ impl Event {
     }
 }
 
+/// What an event is about: a forward, or else a session.
+struct Subject<'a>(Option<&'a String>, Option<&'a String>);
+
+impl fmt::Display for Subject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self(Some(forward), _) => f.write_str(forward),
+            Self(None, Some(session_id)) => write!(f, "session {session_id}"),
+            Self(None, None) => f.write_str("the session"),
+        }
+    }
+}
+
 /// A time in seconds as people say it.
 struct Gap(f64);
 
@@ -260,35 +279,48 @@ impl fmt::Display for Event {
             }
             Self::Reconnecting {
                 forward,
+                session_id,
                 reason,
                 action,
-                ..
             } => {
+                let subject = Subject(forward.as_ref(), Some(session_id));
+                let reason = one_line(reason);
                 let consequence = match action {
+                    // What matters comes first: there may be no room for more.
+                    Action::Resume if forward.is_none() => {
+                        return write!(f, "{subject}: reconnecting, {reason}");
+                    }
                     Action::Resume => "reconnecting, open connections wait",
                     Action::Restart => "any open connections were reset, starting a new session",
                     Action::RestartOnDemand => {
                         "any open connections were reset, the next one starts a new session"
                     }
                 };
-                write!(f, "{forward}: {}; {consequence}", one_line(reason))
+                write!(f, "{subject}: {reason}; {consequence}")
             }
             Self::Waiting {
                 forward,
+                session_id,
                 reason,
                 hint,
             } => {
-                write!(f, "{forward}: waiting, {}", one_line(reason))?;
+                let subject = Subject(forward.as_ref(), session_id.as_ref());
+                write!(f, "{subject}: waiting, {}", one_line(reason))?;
                 match hint {
                     Some(hint) => write!(f, "; {}", one_line(hint)),
                     None => Ok(()),
                 }
             }
-            Self::Resumed { forward, gap, .. } => {
+            Self::Resumed {
+                forward,
+                session_id,
+                gap,
+                ..
+            } => {
+                let (subject, gap) = (Subject(forward.as_ref(), Some(session_id)), Gap(*gap));
                 write!(
                     f,
-                    "{forward}: connected again after {}, nothing was lost",
-                    Gap(*gap)
+                    "{subject}: connected again after {gap}, nothing was lost"
                 )
             }
             Self::Restarted { forward, gap, .. } => {

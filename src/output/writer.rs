@@ -5,10 +5,12 @@
 
 use std::io::{self, Write};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
+
+use super::surface;
 
 /// Entries that may wait for the writer.
 const CAPACITY: usize = 4096;
@@ -16,9 +18,6 @@ const CAPACITY: usize = 4096;
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 static QUEUE: OnceLock<Queue> = OnceLock::new();
-
-/// Whether standard error is a terminal that is raw: it does not return to the first column by itself.
-static IS_STDERR_RAW: AtomicBool = AtomicBool::new(false);
 
 /// Where text goes.
 #[derive(Debug, Clone, Copy)]
@@ -38,18 +37,9 @@ struct Queue {
     dropped_count: AtomicU64,
 }
 
-/// Says whether standard error is a terminal in raw mode, so that text for people starts and ends lines there too.
-pub fn set_terminal_raw(is_raw: bool) {
-    IS_STDERR_RAW.store(is_raw, Ordering::Relaxed);
-}
-
 /// Queues text. Returns how many texts before it had to be dropped, if it is the first that was not.
 pub(super) fn write(destination: Destination, text: Vec<u8>) -> u64 {
     let queue = QUEUE.get_or_init(Queue::start);
-    let text = match destination {
-        Destination::Stderr if IS_STDERR_RAW.load(Ordering::Relaxed) => for_raw_terminal(&text),
-        Destination::Stdout | Destination::Stderr => text,
-    };
     if queue
         .entries
         .try_send(Entry::Text(destination, text))
@@ -98,25 +88,13 @@ fn run(queued: &Receiver<Entry>) {
                 let _: io::Result<()> = stdout.write_all(&text).and_then(|()| stdout.flush());
             }
             Entry::Text(Destination::Stderr, text) => {
-                let _: io::Result<()> = io::stderr().lock().write_all(&text);
+                let _: io::Result<()> = io::stderr().lock().write_all(&surface::fit(text));
             }
             Entry::Flush(written) => {
                 let _: Result<(), _> = written.try_send(());
             }
         }
     }
-}
-
-/// Puts `text` on lines of its own, whatever stands where the cursor is.
-fn for_raw_terminal(text: &[u8]) -> Vec<u8> {
-    let mut raw = b"\r\n".to_vec();
-    for line in text.split_inclusive(|byte| *byte == b'\n') {
-        match line.strip_suffix(b"\n") {
-            Some(line) => raw.extend([line, b"\r\n"].concat()),
-            None => raw.extend(line),
-        }
-    }
-    raw
 }
 
 /// Standard error for logs: each write is one entry.
@@ -131,15 +109,5 @@ impl Write for LogWriter {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_on_a_raw_terminal_begin_at_its_left() {
-        assert_eq!(for_raw_terminal(b"one\ntwo\n"), b"\r\none\r\ntwo\r\n");
     }
 }

@@ -127,6 +127,13 @@ impl Modes {
         }
     }
 
+    /// Whether a program has taken the whole screen, and will give back what was on it.
+    pub fn is_full_screen(&self) -> bool {
+        let changed = MODES.iter().zip(self.is_changed);
+        let mut changed = changed.filter(|(_, is_changed)| *is_changed);
+        changed.any(|((mode, _), _)| matches!(mode, 47 | 1047 | 1049))
+    }
+
     /// Returns what makes the terminal as it was, and forgets everything.
     pub fn undo(&mut self) -> String {
         let mut undo = String::new();
@@ -198,6 +205,23 @@ mod tests {
             "\x1b[?1002l\x1b[?1006l\x1b[<u\x1b[0m"
         );
         assert_eq!(undone("\x1b[?7l"), "\x1b[?7h\x1b[0m");
+    }
+
+    #[test]
+    fn a_program_has_the_whole_screen_until_it_gives_it_back() {
+        let mut modes = Modes::default();
+        for (output, is_full_screen) in [
+            ("text\x1b[?25l", false),
+            ("\x1b[?1049h", true),
+            ("\x1b[?25h", true),
+            ("\x1b[?1049l", false),
+        ] {
+            modes.follow(output.as_bytes());
+            assert_eq!(modes.is_full_screen(), is_full_screen, "{output:?}");
+        }
+        modes.follow(b"\x1b[?47h");
+        modes.undo();
+        assert!(!modes.is_full_screen());
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod forwards;
 mod gateways;
 mod http;
 mod interface;
+mod outages;
 mod plugin;
 mod pool;
 mod restart;

@@ -4,5 +4,6 @@ mod arguments;
 mod cli;
 mod consoles;
 mod endings;
+mod outages;
 mod ports;
 mod streams;

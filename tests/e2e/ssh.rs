@@ -3,6 +3,6 @@
 mod failures;
 mod keys;
 mod pipe;
-mod server;
+pub(crate) mod server;
 mod sessions;
 mod transfers;

@@ -11,7 +11,7 @@ use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
-use ssmfwd::lab::{Chaos, Config, Lab, SessionState, Target};
+use ssmfwd::lab::{Chaos, Config, Fault, Lab, SessionState, Target};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -138,6 +138,22 @@ impl Fixture {
         let mut client = self.spawn(&[&format!("{port}:0")]);
         let local = client.connected().await;
         (client, local)
+    }
+
+    /// How often the client of the one session has connected.
+    pub(crate) fn connection_count(&self) -> u64 {
+        let [session] = <[_; 1]>::try_from(self.lab.sessions()).unwrap();
+        session.connection_count
+    }
+
+    /// Cuts the connection of the one session, and waits until it has another one.
+    #[track_caller]
+    pub(crate) fn cut_and_wait(&self, fault: Fault) -> impl Future<Output = ()> {
+        let count = self.connection_count();
+        self.lab.inject(fault);
+        eventually("another connection", move || {
+            self.connection_count() > count
+        })
     }
 
     /// Waits until the service has no session that is not over, which proves that none was left behind.

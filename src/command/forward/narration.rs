@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
+use crate::command::outages::{self, seconds, waiting};
 use crate::command::service::{MAY_HAVE_BEGUN, greet, say_closed};
 use crate::failure::Failure;
 use crate::output::{Action, Event, Mapping, Printer};
@@ -32,7 +32,7 @@ impl Narration {
         let outage = Arc::clone(&self.outage);
         Observer::new(move |session_id, notice| {
             if lock(&outage).is_news(session_id, &notice) {
-                printer.event(&resumption(&forward, session_id, notice));
+                printer.event(&outages::event(Some(forward.clone()), session_id, notice));
             }
         })
     }
@@ -88,7 +88,7 @@ impl Narrator for Narration {
 
     fn on_gone(&mut self, session_id: &str, reason: &str, is_next_on_demand: bool) {
         self.printer.event(&Event::Reconnecting {
-            forward: self.mapping.forward.clone(),
+            forward: Some(self.mapping.forward.clone()),
             session_id: session_id.to_owned(),
             reason: reason.to_owned(),
             action: match is_next_on_demand {
@@ -99,8 +99,8 @@ impl Narrator for Narration {
     }
 
     fn on_waiting(&mut self, failure: &Failure) {
-        self.printer
-            .event(&waiting(&self.mapping.forward, failure.clone()));
+        let forward = Some(self.mapping.forward.clone());
+        self.printer.event(&waiting(forward, None, failure.clone()));
     }
 
     fn on_closed(&mut self, session_id: &str, reason: &str, failed: Option<Failure>) {
@@ -147,87 +147,5 @@ impl Outage {
         self.lost.remove(session_id);
         self.is_paused &= !self.lost.is_empty();
         self.lost.is_empty()
-    }
-}
-
-fn resumption(forward: &str, session_id: &str, notice: Notice) -> Event {
-    let (forward, session_id) = (forward.to_owned(), session_id.to_owned());
-    match notice {
-        Notice::Lost { reason } => Event::Reconnecting {
-            forward,
-            session_id,
-            reason,
-            action: Action::Resume,
-        },
-        Notice::Paused { failure } => waiting(&forward, failure),
-        Notice::Resumed { gap, is_planned } => Event::Resumed {
-            forward,
-            session_id,
-            gap: seconds(gap),
-            planned: is_planned,
-        },
-    }
-}
-
-fn waiting(forward: &str, failure: Failure) -> Event {
-    Event::Waiting {
-        forward: forward.to_owned(),
-        reason: failure.message,
-        hint: failure.hint,
-    }
-}
-
-/// Seconds, to the millisecond.
-fn seconds(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1000.0).round() / 1000.0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lost() -> Notice {
-        let reason = "cut".to_owned();
-        Notice::Lost { reason }
-    }
-
-    fn paused() -> Notice {
-        let failure = Failure::new(crate::failure::Exit::Credentials, "expired");
-        Notice::Paused { failure }
-    }
-
-    fn resumed() -> Notice {
-        Notice::Resumed {
-            gap: Duration::from_secs(1),
-            is_planned: false,
-        }
-    }
-
-    #[test]
-    fn an_outage_of_several_sessions_is_told_once() {
-        let mut outage = Outage::default();
-        for _ in 0..2 {
-            assert!(outage.is_news("a", &lost()));
-            assert!(!outage.is_news("b", &lost()));
-            assert!(outage.is_news("b", &paused()));
-            assert!(!outage.is_news("a", &paused()));
-            assert!(!outage.is_news("a", &resumed()));
-            assert!(outage.is_news("b", &resumed()));
-        }
-    }
-
-    #[test]
-    fn a_session_that_ends_without_a_connection_is_not_waited_for() {
-        let mut outage = Outage::default();
-        assert!(outage.is_news("a", &lost()));
-        assert!(!outage.is_news("b", &lost()));
-        outage.is_over("b");
-        assert!(outage.is_news("a", &resumed()));
-        assert!(outage.is_news("a", &lost()));
-    }
-
-    #[test]
-    fn a_connection_that_is_replaced_unnoticed_is_no_outage() {
-        assert!(Outage::default().is_news("a", &resumed()));
     }
 }

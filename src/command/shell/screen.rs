@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncWriteExt, Stdout};
 use tokio::time::timeout;
 
+use crate::output;
 use crate::session::Console;
 use crate::stream::End;
 use crate::terminal::modes::Modes;
@@ -41,6 +42,7 @@ impl Screen {
             };
             if let Some(modes) = &mut self.modes {
                 modes.follow(&bytes);
+                output::set_full_screen(modes.is_full_screen());
             }
             self.write(&bytes).await?;
         }
@@ -48,6 +50,7 @@ impl Screen {
 
     /// Undoes what the far side has set and not taken back, as an editor that was cut off.
     pub(super) async fn restore(&mut self) {
+        output::set_full_screen(false);
         let undo = self.modes.as_mut().map(Modes::undo).unwrap_or_default();
         if undo.is_empty() {
             return;

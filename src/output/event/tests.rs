@@ -134,7 +134,7 @@ fn json_names_are_stable() {
         ),
         (
             Event::Reconnecting {
-                forward: "80".into(),
+                forward: Some("80".into()),
                 session_id: "me-0123".into(),
                 reason: "cut".into(),
                 action: Action::RestartOnDemand,
@@ -144,7 +144,8 @@ fn json_names_are_stable() {
         ),
         (
             Event::Waiting {
-                forward: "80".into(),
+                forward: Some("80".into()),
+                session_id: None,
                 reason: "expired".into(),
                 hint: Some("log in".into()),
             },
@@ -152,7 +153,7 @@ fn json_names_are_stable() {
         ),
         (
             Event::Resumed {
-                forward: "80".into(),
+                forward: Some("80".into()),
                 session_id: "me-0123".into(),
                 gap: 1.5,
                 planned: false,

@@ -15,7 +15,7 @@ use crate::support::{
 const CUSTOM_DOCUMENT: &str = "Team-Forward";
 
 /// Waits for the port in the line that every program waits for.
-async fn opened_port(client: &mut Client) -> u16 {
+pub(super) async fn opened_port(client: &mut Client) -> u16 {
     let line = client.stdout_line(" opened for sessionId ").await;
     let port = line
         .strip_prefix("Port ")

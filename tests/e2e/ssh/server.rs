@@ -13,8 +13,8 @@ use tokio::process::Command;
 use crate::support::{Client, Exit, Fixture, TARGET, bounded, serve};
 
 /// A server, and the configuration with which clients find it.
-pub(super) struct Server {
-    pub(super) port: u16,
+pub(crate) struct Server {
+    pub(crate) port: u16,
     directory: PathBuf,
     /// The groups of processes that serve, or have served, a connection each.
     serving: Arc<Mutex<Vec<Pid>>>,
@@ -22,7 +22,7 @@ pub(super) struct Server {
 
 impl Server {
     /// Starts a server that lets in whoever has the key the clients are given.
-    pub(super) async fn start(fixture: &Fixture) -> Self {
+    pub(crate) async fn start(fixture: &Fixture) -> Self {
         let server = Self::start_for(fixture, None).await;
         let key = server.path("user");
         server.configure_client(&format!(
@@ -34,7 +34,7 @@ impl Server {
 
     /// Starts a server that lets in whoever has the user's key or one of `authorized`, and a configuration of clients
     /// that gives them no key.
-    pub(super) async fn start_for(fixture: &Fixture, authorized: Option<&Path>) -> Self {
+    pub(crate) async fn start_for(fixture: &Fixture, authorized: Option<&Path>) -> Self {
         // Where the server, run by root, puts a process that has not logged in yet.
         if rustix::process::getuid().is_root() {
             fs::create_dir_all("/run/sshd").unwrap();
@@ -71,7 +71,7 @@ impl Server {
     }
 
     /// Writes the configuration of clients: what tests need, and `more`.
-    pub(super) fn configure_client(&self, more: &str) {
+    pub(crate) fn configure_client(&self, more: &str) {
         let host_key = fs::read_to_string(self.path("host.pub")).unwrap();
         fs::write(self.path("known_hosts"), format!("lab {host_key}")).unwrap();
         let config = format!(
@@ -84,7 +84,7 @@ impl Server {
     }
 
     /// Adds the stanza to the clients' configuration, with these options. Returns what is said of it.
-    pub(super) async fn install_stanza(&self, fixture: &Fixture, options: &[&str]) -> String {
+    pub(crate) async fn install_stanza(&self, fixture: &Fixture, options: &[&str]) -> String {
         let config = self.config().display().to_string();
         let arguments = ["ssh-config", "--install", "--file", &config];
         let mut command = fixture.bare_command();
@@ -96,16 +96,16 @@ impl Server {
     }
 
     /// The clients' configuration.
-    pub(super) fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.path("config")
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
     /// A program of OpenSSH with that configuration, in the lab's environment.
-    pub(super) fn command(&self, fixture: &Fixture, program: &str) -> Command {
+    pub(crate) fn command(&self, fixture: &Fixture, program: &str) -> Command {
         let mut command = fixture.isolate(Command::new(program));
         command
             .envs(fixture.lab.environment())
@@ -117,14 +117,14 @@ impl Server {
     }
 
     /// Runs a command at the target.
-    pub(super) async fn ssh(&self, fixture: &Fixture, words: &[&str]) -> Exit {
+    pub(crate) async fn ssh(&self, fixture: &Fixture, words: &[&str]) -> Exit {
         let mut command = self.command(fixture, "ssh");
         command.arg(TARGET).args(words);
         Client::spawn(command).exit().await
     }
 
     /// Kills, without a chance to say anything, all processes that serve a connection.
-    pub(super) fn kill(&self) {
+    pub(crate) fn kill(&self) {
         for group in self.serving.lock().unwrap().iter() {
             kill_process_group(*group, Signal::KILL).unwrap();
         }
@@ -155,7 +155,7 @@ async fn serve_one(socket: TcpStream, directory: PathBuf, serving: Arc<Mutex<Vec
     child.wait().await.unwrap();
 }
 
-pub(super) fn make_key(path: &Path) {
+pub(crate) fn make_key(path: &Path) {
     let made = StdCommand::new("ssh-keygen")
         .args(["-q", "-t", "ed25519", "-N", "", "-f"])
         .arg(path)
@@ -164,7 +164,7 @@ pub(super) fn make_key(path: &Path) {
 }
 
 /// Runs a program to its end and fails unless it succeeds.
-pub(super) async fn succeed(command: Command) -> Exit {
+pub(crate) async fn succeed(command: Command) -> Exit {
     let exit = bounded("end of a client", Client::spawn(command).exit()).await;
     exit.expect(0, &[]);
     exit

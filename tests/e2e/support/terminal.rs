@@ -86,6 +86,11 @@ impl Terminal {
         })
     }
 
+    /// How many bytes the terminal has shown.
+    pub(crate) fn shown_len(&self) -> usize {
+        *self.drawn.borrow()
+    }
+
     /// Waits until the shell works, and has it write nothing of its own.
     pub(crate) async fn begin(&mut self) {
         self.input("PS1= PS2=; echo re''ady\r").await;
