@@ -6,4 +6,5 @@ mod consoles;
 mod endings;
 mod outages;
 mod ports;
+mod ssh;
 mod streams;

@@ -20,24 +20,35 @@ pub(super) const REMOTE_HOST_DOCUMENT: &str = "AWS-StartPortForwardingSessionToR
 /// Where the tests find the AWS CLI: here, or else on the path.
 const AWS_CLI: &str = "SSMFWD_TEST_AWS_CLI";
 
-/// The AWS CLI, pointed at the fixture's lab.
-pub(super) fn aws<S: AsRef<OsStr>>(fixture: &Fixture, arguments: &[S]) -> Command {
-    let program = std::env::var_os(AWS_CLI).unwrap_or_else(|| "aws".into());
+/// The program that is the AWS CLI.
+pub(super) fn aws_cli() -> OsString {
+    std::env::var_os(AWS_CLI).unwrap_or_else(|| "aws".into())
+}
+
+/// The search path on which the AWS CLI finds the binary as its plugin.
+pub(super) fn path_with_plugin(fixture: &Fixture) -> OsString {
     let mut path = OsString::from(plugin_directory(fixture));
     if let Some(inherited) = std::env::var_os("PATH") {
         path.push(":");
         path.push(inherited);
     }
+    path
+}
+
+/// The AWS CLI, pointed at the fixture's lab.
+pub(super) fn aws<S: AsRef<OsStr>>(fixture: &Fixture, arguments: &[S]) -> Command {
     // Whoever runs these tests may have started them with signals ignored.
     let mut command = fixture.isolate(Command::new("env"));
     command
         .args([
             "--default-signal=HUP,INT,QUIT,TSTP".as_ref(),
-            program.as_os_str(),
+            aws_cli().as_os_str(),
         ])
+        // Releases before 2.13 do not know AWS_ENDPOINT_URL_SSM.
+        .args(["--endpoint-url", &fixture.lab.endpoint_url()])
         .args(arguments)
         .envs(fixture.lab.environment())
-        .env("PATH", path)
+        .env("PATH", path_with_plugin(fixture))
         .env("AWS_PAGER", "");
     command
 }

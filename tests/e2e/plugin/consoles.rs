@@ -138,6 +138,32 @@ async fn ctrl_c_goes_to_the_command() {
 }
 
 #[tokio::test]
+async fn a_command_and_a_shell_run_encrypted() {
+    let encrypted = || Fixture::with(|config| config.kms_key = Some("alias/sessions".to_owned()));
+    let said = "This session is encrypted using AWS KMS.";
+    let fixture = encrypted().await;
+    let parameters = parameters("sh -c 'echo out; exit 7'", true);
+    let client = spawn_group(start_session(
+        &fixture,
+        NON_INTERACTIVE_DOCUMENT,
+        &parameters,
+    ));
+    let exit = client.exit().await;
+    let expected = format!("{said}\nout\nEXIT_CODE: 7\n");
+    assert!(exit.stdout.contains(&expected), "{}", exit.stdout);
+    exit.expect(255, &["returned non-zero exit status 7"]);
+    fixture.no_session_left().await;
+
+    let fixture = encrypted().await;
+    let mut terminal = Terminal::spawn(start_shell(&fixture));
+    terminal.shows(said).await;
+    expect_shell(&mut terminal).await;
+    terminal.input("exit\r").await;
+    terminal.exits(0).await;
+    fixture.no_session_left().await;
+}
+
+#[tokio::test]
 async fn a_command_is_executed_in_a_container() {
     let target = "ecs:web_0123456789abcdef_0123456789abcdef-1";
     let fixture = Fixture::with(|config| config.targets[0].id = target.to_owned()).await;
