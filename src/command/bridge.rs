@@ -25,11 +25,14 @@ impl Bridge {
     ///
     /// When the system refuses what that takes.
     pub(super) fn open(abandoned: CancellationToken) -> Result<Self, Failure> {
-        let (input, output) = stdio::open(abandoned).map_err(|error| {
+        let opened = stdio::input().and_then(|input| {
+            let output = stdio::output(abandoned)?;
+            Ok(Self { input, output })
+        });
+        opened.map_err(|error| {
             let message = format!("cannot use standard input and output: {error}");
             Failure::new(Exit::Failure, message)
-        })?;
-        Ok(Self { input, output })
+        })
     }
 
     /// Carries the connection until either side is done, for at most `patience` of silence after the end of standard

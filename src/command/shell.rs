@@ -96,7 +96,7 @@ pub(super) async fn use_terminal(
         // What is not typed by a person may contain anything.
         None => EscapeChar::NONE,
     };
-    let mut keyboard = Keyboard::new(escape_char, printer);
+    let mut keyboard = Keyboard::new(escape_char, printer)?;
     let ended = tokio::select! {
         shown = screen.show(&console) => Ended::Shown(shown),
         () = keyboard.type_into(&console, raw.as_ref()) => Ended::ByUser,

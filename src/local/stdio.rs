@@ -1,11 +1,11 @@
-//! Standard input and output as the two directions of a connection.
+//! Standard input, for whoever reads it, and with standard output as the two directions of a connection.
 //!
 //! One thread reads and one writes, both with blocking calls. Whatever was inherited therefore works, be it a pipe, a
 //! socket, a terminal or a file, and descriptors that other processes share keep their flags. Nobody waits for the
 //! threads: neither a writer who writes nothing nor a reader who reads nothing holds up the end of the process.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, StdinLock, Write};
 use std::thread;
 
 use bytes::{Bytes, BytesMut};
@@ -19,8 +19,8 @@ mod carry;
 
 /// Bytes read from standard input at a time: what a pipe holds on Linux.
 const READ_LEN: usize = 64 * 1024;
-/// A shorter rest of the buffer is not read into.
-const MIN_READ_LEN: usize = 4 * 1024;
+/// A shorter rest of the buffer is not read into. The library reads ahead for whoever asks for less.
+const MIN_READ_LEN: usize = 8 * 1024;
 
 /// Standard input, read ahead by one chunk.
 #[derive(Debug)]
@@ -36,21 +36,28 @@ pub struct Output {
     _watcher: AbortOnDropHandle<()>,
 }
 
-/// Takes standard input and output over; nothing else may use them from here on. Must be called within a runtime.
+/// Takes standard input over; nothing else may use it from here on.
 ///
-/// `abandoned` is cancelled when nobody can read standard output any more, where the system tells.
+/// # Errors
+///
+/// When there are no threads left.
+pub fn input() -> io::Result<Input> {
+    let (read, chunks) = mpsc::channel(1);
+    thread::Builder::new()
+        .name("stdin".to_owned())
+        .spawn(move || read_all(io::stdin().lock(), &read))?;
+    Ok(Input { chunks })
+}
+
+/// Takes standard output over; nothing else may use it from here on. Must be called within a runtime.
+///
+/// `abandoned` is cancelled when nobody can read it any more, where the system tells.
 ///
 /// # Errors
 ///
 /// When there are no descriptors or threads left.
-pub fn open(abandoned: CancellationToken) -> io::Result<(Input, Output)> {
-    let (stdin, stdout, watched) = (sys::stdin()?, sys::stdout()?, sys::stdout()?);
-    let (read, chunks) = mpsc::channel(1);
-    thread::Builder::new()
-        .name("stdin".to_owned())
-        .spawn(move || read_all(stdin, &read))?;
-    let input = Input { chunks };
-
+pub fn output(abandoned: CancellationToken) -> io::Result<Output> {
+    let (stdout, watched) = (sys::stdout()?, sys::stdout()?);
     let (chunks, to_write) = mpsc::channel(1);
     let (written, results) = mpsc::channel(1);
     thread::Builder::new()
@@ -60,12 +67,11 @@ pub fn open(abandoned: CancellationToken) -> io::Result<(Input, Output)> {
         sys::abandoned(watched).await;
         abandoned.cancel();
     });
-    let output = Output {
+    Ok(Output {
         chunks,
         results,
         _watcher: AbortOnDropHandle::new(watcher),
-    };
-    Ok((input, output))
+    })
 }
 
 impl Input {
@@ -96,7 +102,7 @@ impl Output {
     }
 }
 
-fn read_all(mut stdin: File, read: &mpsc::Sender<Bytes>) {
+fn read_all(mut stdin: StdinLock<'_>, read: &mpsc::Sender<Bytes>) {
     let mut buffer = BytesMut::new();
     loop {
         if buffer.len() < MIN_READ_LEN {
@@ -139,10 +145,6 @@ mod sys {
     use tokio::io::Interest;
     use tokio::net::unix::pipe::Sender;
 
-    pub(super) fn stdin() -> io::Result<File> {
-        Ok(io::stdin().as_fd().try_clone_to_owned()?.into())
-    }
-
     pub(super) fn stdout() -> io::Result<File> {
         Ok(io::stdout().as_fd().try_clone_to_owned()?.into())
     }
@@ -170,10 +172,6 @@ mod sys {
     use std::fs::File;
     use std::io;
     use std::os::windows::io::AsHandle;
-
-    pub(super) fn stdin() -> io::Result<File> {
-        Ok(io::stdin().as_handle().try_clone_to_owned()?.into())
-    }
 
     pub(super) fn stdout() -> io::Result<File> {
         Ok(io::stdout().as_handle().try_clone_to_owned()?.into())

@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use tokio::io::AsyncReadExt;
+use bytes::Bytes;
 
+use crate::failure::{Exit, Failure};
+use crate::local::stdio::{self, Input};
 use crate::output::{Event, Printer};
 use crate::session::Console;
 use crate::stream::End;
 use crate::terminal::RawMode;
 use crate::terminal::escape::{EscapeChar, Escapes, Typed};
 
-/// Bytes read from standard input at a time.
-const READ_LEN: usize = 32 * 1024;
 /// How long the first Ctrl-D is waited on at the end of the input; each time twice as long.
 const END_PAUSE: Duration = Duration::from_secs(1);
 /// The longest of these waits.
@@ -22,21 +21,32 @@ const END_OF_TRANSMISSION: u8 = 0x04;
 
 /// What is typed, or piped in.
 pub(super) struct Keyboard<'a> {
+    input: Input,
     escapes: Escapes,
     printer: &'a Printer,
 }
 
 impl<'a> Keyboard<'a> {
-    pub(super) fn new(escape_char: EscapeChar, printer: &'a Printer) -> Self {
-        Self {
+    /// Takes standard input over.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses what that takes.
+    pub(super) fn new(escape_char: EscapeChar, printer: &'a Printer) -> Result<Self, Failure> {
+        let input = stdio::input().map_err(|error| {
+            let message = format!("cannot read standard input: {error}");
+            Failure::new(Exit::Failure, message)
+        })?;
+        Ok(Self {
+            input,
             escapes: Escapes::new(escape_char),
             printer,
-        }
+        })
     }
 
     /// Passes everything typed on, until the user ends the session with an escape.
     ///
-    /// Nothing is read while the far side does not take what was. A session that has ended is not noticed here.
+    /// No more than two chunks are read while the far side does not take what was. A session that has ended is not noticed here.
     pub(super) async fn type_into(&mut self, console: &Console, raw: Option<&RawMode>) {
         match self.pass(console, raw).await {
             Ok(()) => {}
@@ -45,16 +55,9 @@ impl<'a> Keyboard<'a> {
     }
 
     async fn pass(&mut self, console: &Console, raw: Option<&RawMode>) -> Result<(), End> {
-        let mut stdin = tokio::io::stdin();
-        let mut buffer = BytesMut::new();
         let mut last = b'\n';
-        loop {
-            buffer.reserve(READ_LEN);
-            // A terminal that has gone away has no more input either.
-            if stdin.read_buf(&mut buffer).await.unwrap_or(0) == 0 {
-                return end_input(console, last).await;
-            }
-            let input = buffer.split().freeze();
+        // A terminal that has gone away has no more input either.
+        while let Some(input) = self.input.read().await {
             last = input.last().copied().unwrap_or(last);
             for typed in self.escapes.parse(input) {
                 match typed {
@@ -72,6 +75,7 @@ impl<'a> Keyboard<'a> {
                 }
             }
         }
+        end_input(console, last).await
     }
 }
 
