@@ -77,7 +77,7 @@ _ssmfwd() {
 
     case "${cmd}" in
         ssmfwd)
-            opts="-v -q -h -V --document --parameter --reason --payload-size --half-close --keep-alive --ping-interval --dead-after --lazy --no-reconnect --profile --region --endpoint-url --json --verbose --quiet --ready-fd --lab --agent-version --pace --kms-key --chaos --help --version shell exec proxy ssh-config lab plugin completions man help"
+            opts="-v -q -h -V --document --parameter --reason --payload-size --half-close --keep-alive --ping-interval --dead-after --lazy --no-reconnect --profile --region --endpoint-url --endpoint --proxy --ca-bundle --json --verbose --quiet --ready-fd --lab --agent-version --pace --kms-key --chaos --help --version shell exec proxy ssh-config lab plugin completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -123,6 +123,29 @@ _ssmfwd() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --endpoint)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --proxy)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-bundle)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
                 --ready-fd)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -161,7 +184,7 @@ _ssmfwd() {
             return 0
             ;;
         ssmfwd__subcmd__exec)
-            opts="-t -v -q -h --tty --escape-char --document --parameter --reason --payload-size --profile --region --endpoint-url --verbose --quiet --lab --agent-version --pace --kms-key --chaos --help"
+            opts="-t -v -q -h --tty --escape-char --document --parameter --reason --payload-size --profile --region --endpoint-url --endpoint --proxy --ca-bundle --verbose --quiet --lab --agent-version --pace --kms-key --chaos --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -197,6 +220,29 @@ _ssmfwd() {
                     ;;
                 --endpoint-url)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --endpoint)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --proxy)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-bundle)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
                     return 0
                     ;;
                 --agent-version)
@@ -359,13 +405,17 @@ _ssmfwd() {
             return 0
             ;;
         ssmfwd__subcmd__lab)
-            opts="-q -v -h --listen --authorized-keys-dir --agent-version --pace --kms-key --chaos --quiet --json --verbose --help"
+            opts="-q -v -h --listen --public-url --authorized-keys-dir --agent-version --pace --kms-key --chaos --quiet --json --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --listen)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --public-url)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -424,7 +474,7 @@ _ssmfwd() {
             return 0
             ;;
         ssmfwd__subcmd__proxy)
-            opts="-v -h --push-key --user --document --parameter --reason --half-close --payload-size --profile --region --endpoint-url --verbose --help"
+            opts="-v -h --push-key --user --document --parameter --reason --half-close --payload-size --profile --region --endpoint-url --endpoint --proxy --ca-bundle --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -470,6 +520,29 @@ _ssmfwd() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --endpoint)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --proxy)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-bundle)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -478,7 +551,7 @@ _ssmfwd() {
             return 0
             ;;
         ssmfwd__subcmd__shell)
-            opts="-v -q -h --escape-char --document --parameter --reason --payload-size --profile --region --endpoint-url --verbose --quiet --lab --agent-version --pace --kms-key --chaos --help"
+            opts="-v -q -h --escape-char --document --parameter --reason --payload-size --profile --region --endpoint-url --endpoint --proxy --ca-bundle --verbose --quiet --lab --agent-version --pace --kms-key --chaos --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -516,6 +589,29 @@ _ssmfwd() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --endpoint)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --proxy)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-bundle)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
                 --agent-version)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -536,7 +632,7 @@ _ssmfwd() {
             return 0
             ;;
         ssmfwd__subcmd__ssh__subcmd__config)
-            opts="-h --label --user --push-key --profile --region --endpoint-url --install --file --help"
+            opts="-h --label --user --push-key --profile --region --endpoint-url --endpoint --proxy --ca-bundle --install --file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -564,6 +660,29 @@ _ssmfwd() {
                     ;;
                 --endpoint-url)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --endpoint)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --proxy)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-bundle)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
                     return 0
                     ;;
                 --file)

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_ssmfwd_global_optspecs
-    string join \n document= parameter= reason= payload-size= half-close= keep-alive ping-interval= dead-after= lazy no-reconnect profile= region= endpoint-url= json v/verbose q/quiet ready-fd= lab agent-version= pace kms-key= chaos= h/help V/version
+    string join \n document= parameter= reason= payload-size= half-close= keep-alive ping-interval= dead-after= lazy no-reconnect profile= region= endpoint-url= endpoint= proxy= ca-bundle= json v/verbose q/quiet ready-fd= lab agent-version= pace kms-key= chaos= h/help V/version
 end
 
 function __fish_ssmfwd_needs_command
@@ -34,6 +34,9 @@ complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l dead-after -d 'How long t
 complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l profile -d 'The profile of the shared configuration files' -r
 complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l region -d 'The AWS region' -r
 complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l endpoint-url -d 'The address of the Systems Manager API, such as a VPC endpoint\'s' -r
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l endpoint -d 'The address of a service, such as a VPC endpoint\'s; may be repeated' -r
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l proxy -d 'The proxy to the services, as http://PROXY:PORT or https://PROXY:PORT' -r -f
+complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l ca-bundle -d 'A file of certificates to trust beside those the system trusts, in PEM format' -r -F
 complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l ready-fd -d 'Write READY and a newline to this inherited file descriptor once every forward works' -r
 complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l agent-version -d 'The version the agents claim and behave as' -r
 complete -c ssmfwd -n "__fish_ssmfwd_needs_command" -l kms-key -d 'Encrypt shells and commands with this KMS key: an id, an alias or an ARN' -r
@@ -65,6 +68,9 @@ complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand shell" -l payload-size -d 
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand shell" -l profile -d 'The profile of the shared configuration files' -r
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand shell" -l region -d 'The AWS region' -r
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand shell" -l endpoint-url -d 'The address of the Systems Manager API, such as a VPC endpoint\'s' -r
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand shell" -l endpoint -d 'The address of a service, such as a VPC endpoint\'s; may be repeated' -r
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand shell" -l proxy -d 'The proxy to the services, as http://PROXY:PORT or https://PROXY:PORT' -r -f
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand shell" -l ca-bundle -d 'A file of certificates to trust beside those the system trusts, in PEM format' -r -F
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand shell" -l agent-version -d 'The version the agents claim and behave as' -r
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand shell" -l kms-key -d 'Encrypt shells and commands with this KMS key: an id, an alias or an ARN' -r
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand shell" -l chaos -d 'What goes wrong, such as delay=20ms,drop=5%,cut/60s' -r
@@ -81,6 +87,9 @@ complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand exec" -l payload-size -d '
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand exec" -l profile -d 'The profile of the shared configuration files' -r
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand exec" -l region -d 'The AWS region' -r
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand exec" -l endpoint-url -d 'The address of the Systems Manager API, such as a VPC endpoint\'s' -r
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand exec" -l endpoint -d 'The address of a service, such as a VPC endpoint\'s; may be repeated' -r
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand exec" -l proxy -d 'The proxy to the services, as http://PROXY:PORT or https://PROXY:PORT' -r -f
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand exec" -l ca-bundle -d 'A file of certificates to trust beside those the system trusts, in PEM format' -r -F
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand exec" -l agent-version -d 'The version the agents claim and behave as' -r
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand exec" -l kms-key -d 'Encrypt shells and commands with this KMS key: an id, an alias or an ARN' -r
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand exec" -l chaos -d 'What goes wrong, such as delay=20ms,drop=5%,cut/60s' -r
@@ -100,6 +109,9 @@ complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand proxy" -l payload-size -d 
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand proxy" -l profile -d 'The profile of the shared configuration files' -r
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand proxy" -l region -d 'The AWS region' -r
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand proxy" -l endpoint-url -d 'The address of the Systems Manager API, such as a VPC endpoint\'s' -r
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand proxy" -l endpoint -d 'The address of a service, such as a VPC endpoint\'s; may be repeated' -r
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand proxy" -l proxy -d 'The proxy to the services, as http://PROXY:PORT or https://PROXY:PORT' -r -f
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand proxy" -l ca-bundle -d 'A file of certificates to trust beside those the system trusts, in PEM format' -r -F
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand proxy" -s v -l verbose -d 'Print more to standard error: -v how the session ended, -vv also debug logs, -vvv every message'
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand proxy" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand ssh-config" -l label -d 'Make the hosts i-ID.LABEL and mi-ID.LABEL instead of i-ID and mi-ID' -r
@@ -108,10 +120,14 @@ complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand ssh-config" -l push-key -d
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand ssh-config" -l profile -d 'The profile of the shared configuration files' -r
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand ssh-config" -l region -d 'The AWS region' -r
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand ssh-config" -l endpoint-url -d 'The address of the Systems Manager API, such as a VPC endpoint\'s' -r
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand ssh-config" -l endpoint -d 'The address of a service, such as a VPC endpoint\'s; may be repeated' -r
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand ssh-config" -l proxy -d 'The proxy to the services, as http://PROXY:PORT or https://PROXY:PORT' -r -f
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand ssh-config" -l ca-bundle -d 'A file of certificates to trust beside those the system trusts, in PEM format' -r -F
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand ssh-config" -l file -d 'The configuration file to use instead of ~/.ssh/config' -r -F
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand ssh-config" -l install -d 'Put the stanza into the configuration file instead of printing it'
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand ssh-config" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand lab" -l listen -d 'The loopback address and port to serve on; port 0 is any free one' -r
+complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand lab" -l public-url -d 'Where clients find the lab, if something in between leads them here, such as a reverse proxy with TLS' -r
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand lab" -l authorized-keys-dir -d 'Where keys pushed with EC2 Instance Connect go, as files named TARGET/USER' -r -f -a "(__fish_complete_directories)"
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand lab" -l agent-version -d 'The version the agents claim and behave as' -r
 complete -c ssmfwd -n "__fish_ssmfwd_using_subcommand lab" -l kms-key -d 'Encrypt shells and commands with this KMS key: an id, an alias or an ARN' -r

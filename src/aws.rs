@@ -2,6 +2,7 @@
 
 pub mod config;
 mod credentials;
+mod endpoints;
 mod environment;
 mod error;
 mod identity;
@@ -17,19 +18,26 @@ pub mod target;
 mod tests;
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_config::SdkConfig;
 use aws_sdk_ssm::Client;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+
+use crate::net::connector::Connector;
 
 pub use config::Options;
+pub use endpoints::Service;
 pub use kms::DataKeyRequest;
 pub use session::{ResumeError, Resumption, StartSession, StartedSession, Token};
 pub use stream_url::StreamUrl;
 pub use target::TargetKind;
 
 use credentials::CachedProvider;
+use endpoints::Endpoints;
 use identity::Identity;
 
+pub(crate) use error::find_cause;
 pub(crate) use sign::sign_upgrade;
 pub(crate) use stream_url::dns_suffixes;
 
@@ -49,8 +57,12 @@ pub struct Aws {
     is_signing: bool,
     identity: Identity,
     region: String,
-    /// The Systems Manager endpoint the user gave, by flag, environment or profile.
-    user_endpoint: Option<url::Url>,
+    /// The addresses the user has given, by flag, environment or profile.
+    endpoints: Endpoints,
+    /// How hosts are reached, by API calls and data channels alike.
+    connector: Arc<Connector>,
+    /// The API's side of it.
+    http_client: SharedHttpClient,
     /// Host of the Systems Manager endpoint in use, for messages.
     host: String,
 }

@@ -14,11 +14,13 @@ pub use console::{ConsoleArgs, ExecArgs, ShellArgs};
 #[cfg(feature = "lab")]
 pub use lab::{AgentArgs, EmbeddedLabArgs, LabArgs};
 
+pub use network::NetworkArgs;
 pub use ssh::{KeyArgs, ProxyArgs, SshConfigArgs};
 
 mod console;
 #[cfg(feature = "lab")]
 mod lab;
+mod network;
 mod ssh;
 mod text;
 mod tips;
@@ -111,7 +113,7 @@ pub enum Job {
     /// It serves the Systems Manager API, the message gateway and one agent per TARGET, prints the environment that
     /// points ssmfwd, the AWS CLI or any AWS SDK at them, and runs until it is interrupted.
     #[cfg(feature = "lab")]
-    Lab(LabArgs),
+    Lab(Box<LabArgs>),
 
     /// Be the AWS CLI's session-manager-plugin, which a link of that name to ssmfwd is too.
     ///
@@ -326,6 +328,9 @@ pub struct AwsArgs {
     /// The address of the Systems Manager API, such as a VPC endpoint's.
     #[arg(long, value_name = "URL", value_parser = parse_endpoint_url)]
     pub endpoint_url: Option<String>,
+
+    #[command(flatten)]
+    pub network: NetworkArgs,
 }
 
 /// What is printed, and who is told that the forwards work.

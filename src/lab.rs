@@ -38,6 +38,7 @@ use aws_credential_types::Credentials;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+use url::{Host, Url};
 
 pub use self::chaos::{
     Chaos, Condition, Fault, GatewayFault, ParseChaosError, Probability, Scheduled,
@@ -59,6 +60,13 @@ use self::session::Order;
 pub struct Config {
     /// Where the API and the gateway listen: a loopback address; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where clients find the API, if something in between, such as a reverse proxy with TLS, leads them here. Requests that
+    /// name this host are answered too.
+    pub public_url: Option<Url>,
+    /// Where clients find the gateway, if it is not where they find the API.
+    pub gateway_url: Option<Url>,
+    /// Names, besides those of the two URLs, by which clients call the lab.
+    pub aliases: Vec<String>,
     /// The machines one can reach.
     pub targets: Vec<Target>,
     /// Session documents besides AWS's own.
@@ -83,6 +91,9 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            public_url: None,
+            gateway_url: None,
+            aliases: Vec::new(),
             targets: Vec::new(),
             documents: Vec::new(),
             kms_keys: Vec::new(),
@@ -147,6 +158,39 @@ struct Shared {
 }
 
 impl Shared {
+    /// Where clients find the API.
+    fn api_url(&self) -> String {
+        match &self.config.public_url {
+            Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+            None => format!("http://{}", self.address),
+        }
+    }
+
+    /// Where clients find the gateway: scheme, host and port.
+    fn gateway_url(&self) -> String {
+        let public = self.config.gateway_url.as_ref();
+        let Some(url) = public.or(self.config.public_url.as_ref()) else {
+            return format!("ws://{}", self.address);
+        };
+        let scheme = match url.scheme() {
+            "https" => "wss",
+            _ => "ws",
+        };
+        let host = url.host_str().unwrap_or_default();
+        match url.port() {
+            Some(port) => format!("{scheme}://{host}:{port}"),
+            None => format!("{scheme}://{host}"),
+        }
+    }
+
+    /// Whether clients call the lab by this name.
+    fn is_called(&self, host: &Host<String>) -> bool {
+        let urls = [&self.config.public_url, &self.config.gateway_url];
+        let mut hosts = urls.into_iter().flatten().filter_map(Url::host);
+        hosts.any(|known| known.to_owned() == *host)
+            || self.config.aliases.contains(&host.to_string())
+    }
+
     fn machine(&self, id: &str) -> Option<Machine> {
         let mut machines = self.machines.all().into_iter();
         machines.find(|machine| machine.target.id == id)
@@ -207,7 +251,12 @@ impl Lab {
 
     /// Where the API is, as AWS tools want it in `AWS_ENDPOINT_URL_SSM`.
     pub fn endpoint_url(&self) -> String {
-        format!("http://{}", self.shared.address)
+        self.shared.api_url()
+    }
+
+    /// Where the lab listens.
+    pub fn address(&self) -> SocketAddr {
+        self.shared.address
     }
 
     /// The region requests must be signed for.

@@ -62,7 +62,7 @@ fn run(job: Job, printer: &Printer) -> Result<ExitCode, Failure> {
         Job::Proxy(args) => return block_on(command::proxy::run(*args, *printer)),
         Job::SshConfig(args) => command::ssh_config::run(*args, printer)?,
         #[cfg(feature = "lab")]
-        Job::Lab(args) => return block_on(command::lab::run(args, *printer)),
+        Job::Lab(args) => return block_on(command::lab::run(*args, *printer)),
         Job::Plugin { arguments } => return block_on(command::plugin::run(arguments, *printer)),
         Job::Completions { shell } => command::completions::run(shell, printer)?,
         Job::Man { page } => command::man::run(page, printer)?,

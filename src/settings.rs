@@ -77,6 +77,9 @@ impl From<AwsArgs> for aws::Options {
             profile: args.profile,
             region: args.region,
             endpoint_url: args.endpoint_url,
+            endpoints: args.network.endpoints,
+            proxy: args.network.proxy,
+            ca_bundle: args.network.ca_bundle,
             credentials: None,
         }
     }

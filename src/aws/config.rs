@@ -1,25 +1,32 @@
 //! Putting flags, environment and shared configuration files together.
 
 use std::error::Error;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::identity::IdentityCache;
 use aws_config::meta::credentials::CredentialsProviderChain;
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
-use aws_types::service_config::ServiceConfigKey;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use url::Url;
 
 use super::credentials::CachedProvider;
+use super::endpoints::{Endpoints, Service};
 use super::environment::Source;
 use super::{Aws, error};
 use crate::failure::{Exit, Failure};
+use crate::net::connector::Connector;
+use crate::net::http;
+use crate::net::proxy::ProxyUrl;
 
 /// What the user chose on the command line; everything left out comes from the environment and
 /// the shared configuration files, as with the AWS CLI.
@@ -31,6 +38,12 @@ pub struct Options {
     pub region: Option<String>,
     /// URL of the Systems Manager API, instead of the region's public endpoint.
     pub endpoint_url: Option<String>,
+    /// URLs of services, one each.
+    pub endpoints: Vec<(Service, String)>,
+    /// The proxy, instead of the environment's.
+    pub proxy: Option<ProxyUrl>,
+    /// A file with certificates to trust, instead of the environment's and the profile's.
+    pub ca_bundle: Option<PathBuf>,
     /// Fixed credentials. With these the environment and the configuration files are not read
     /// at all, so that an embedded service is not affected by them.
     pub credentials: Option<Credentials>,
@@ -54,15 +67,17 @@ impl Aws {
             .filter(|_| options.credentials.is_none());
         let profiles = source.profiles(profile).await?;
         let identity = source.identity(profile, &profiles)?;
-        let region = source.region(options.region.as_deref(), &profiles).await?;
+        let connector = Arc::new(source.connector(options, &profiles)?);
+        let http_client = SharedHttpClient::new(http::Client::new(Arc::clone(&connector)));
+        let flag = options.region.as_deref();
+        let region = source.region(flag, &profiles, &http_client).await?;
 
-        let sdk = sdk_config(options, region.clone()).await;
-        let endpoint = options.endpoint_url.clone();
-        let user_endpoint = endpoint
-            .or_else(|| configured_endpoint(&sdk))
-            .map(|url| parse_endpoint(&url))
-            .transpose()?;
-        let host = resolve_host(&sdk, user_endpoint.as_ref()).await?;
+        let sdk = sdk_config(options, region.clone(), http_client.clone()).await;
+        let endpoint_url = options.endpoint_url.clone();
+        let mut flags = options.endpoints.clone();
+        flags.extend(endpoint_url.map(|url| (Service::Ssm, url)));
+        let endpoints = Endpoints::resolve(&flags, &sdk, |name| source.is_set(name))?;
+        let host = resolve_host(&sdk, endpoints.get(Service::Ssm)).await?;
 
         let credentials = CachedProvider::new(provider(profile, &sdk));
         let sdk = sdk
@@ -71,18 +86,17 @@ impl Aws {
             // `CachedProvider` is the cache: one for API calls and upgrades together.
             .identity_cache(IdentityCache::no_cache())
             .build();
-        let mut config = aws_sdk_ssm::config::Builder::from(&sdk);
-        config.set_endpoint_url(user_endpoint.as_ref().map(ToString::to_string));
-
         Ok(Self {
             options: options.clone(),
-            client: Client::from_conf(config.build()),
+            client: Client::new(&endpoints.applied(&sdk, Service::Ssm)),
             sdk,
+            endpoints,
+            connector,
+            http_client,
             credentials,
             is_signing: true,
             identity,
             region: region.to_string(),
-            user_endpoint,
             host,
         })
     }
@@ -96,7 +110,7 @@ impl Aws {
             return;
         }
         let region = Region::new(self.region.clone());
-        let sdk = sdk_config(&self.options, region).await;
+        let sdk = sdk_config(&self.options, region, self.http_client.clone()).await;
         let provider = provider(self.options.profile.as_deref(), &sdk);
         self.credentials.replace(provider).await;
     }
@@ -106,31 +120,33 @@ impl Aws {
         self.is_signing
     }
 
+    /// The way to the services, which the data channel takes too.
+    pub(crate) fn connector(&self) -> &Connector {
+        &self.connector
+    }
+
     /// Returns the region sessions are started in.
     pub fn region(&self) -> &str {
         &self.region
     }
 }
 
-/// Longest wait for a TCP connection to the API, TLS included. The SDK's default is 3.1 s, which
-/// a lost SYN on a slow link already exceeds.
-const API_CONNECT_DEADLINE: Duration = Duration::from_secs(5);
-
-/// Longest wait for one answer of the API. StartSession takes well under 2 s.
-const API_ATTEMPT_DEADLINE: Duration = Duration::from_secs(10);
+/// Longest wait for one answer of the API, connection included, whose steps have deadlines and errors of their own.
+/// StartSession takes well under 2 s.
+const API_ATTEMPT_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Longest API call with all its retries.
 const API_CALL_DEADLINE: Duration = Duration::from_secs(30);
 
 fn timeouts() -> TimeoutConfig {
     TimeoutConfig::builder()
-        .connect_timeout(API_CONNECT_DEADLINE)
+        .disable_connect_timeout()
         .operation_attempt_timeout(API_ATTEMPT_DEADLINE)
         .operation_timeout(API_CALL_DEADLINE)
         .build()
 }
 
-async fn sdk_config(options: &Options, region: Region) -> SdkConfig {
+async fn sdk_config(options: &Options, region: Region, http_client: SharedHttpClient) -> SdkConfig {
     if let Some(credentials) = &options.credentials {
         let mut config = SdkConfig::builder();
         // Whatever is embedded serves every API.
@@ -138,13 +154,18 @@ async fn sdk_config(options: &Options, region: Region) -> SdkConfig {
         return config
             .behavior_version(BehaviorVersion::latest())
             .region(region)
+            .http_client(http_client)
             .timeout_config(timeouts())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .credentials_provider(SharedCredentialsProvider::new(credentials.clone()))
             .build();
     }
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .region(region)
-        .timeout_config(timeouts());
+        .http_client(http_client)
+        .timeout_config(timeouts())
+        // It would end a connection in the making after five seconds, and not say at which step.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     if let Some(profile) = &options.profile {
         loader = loader.profile_name(profile);
     }
@@ -162,10 +183,14 @@ fn provider(profile: Option<&str>, sdk: &SdkConfig) -> Option<SharedCredentialsP
 /// Puts the profile of `--profile` before the keys in the environment, as the AWS CLI does; the
 /// SDK's chain would use the environment's keys and ignore the profile without a word.
 fn named_profile_first(profile: &str, sdk: &SdkConfig) -> SharedCredentialsProvider {
-    let config = ProviderConfig::without_region()
+    let mut config = ProviderConfig::without_region()
+        .with_timeout_config(timeouts())
         .with_region(sdk.region().cloned())
         .with_use_fips(sdk.use_fips())
         .with_use_dual_stack(sdk.use_dual_stack());
+    if let Some(http_client) = sdk.http_client() {
+        config = config.with_http_client(http_client);
+    }
     let named = ProfileFileCredentialsProvider::builder()
         .configure(&config)
         .profile_name(profile)
@@ -175,31 +200,6 @@ fn named_profile_first(profile: &str, sdk: &SdkConfig) -> SharedCredentialsProvi
         Some(default) => chain.or_else("Default", default),
         None => chain,
     })
-}
-
-/// Finds the endpoint that the environment or the profile sets for Systems Manager, in the
-/// SDK's order. `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS` is honoured by the SDK underneath.
-fn configured_endpoint(sdk: &SdkConfig) -> Option<String> {
-    let key = ServiceConfigKey::builder()
-        .service_id("SSM")
-        .env("AWS_ENDPOINT_URL")
-        .profile("endpoint_url")
-        .build()
-        .ok()?;
-    sdk.service_config()
-        .and_then(|config| config.load_config(key))
-        .or_else(|| sdk.endpoint_url().map(str::to_owned))
-}
-
-fn parse_endpoint(text: &str) -> Result<Url, Failure> {
-    match Url::parse(text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
-        _ => Err(Failure::new(
-            Exit::Usage,
-            format!("the endpoint URL `{text}` is not an http or https URL"),
-        )
-        .with_hint("it looks like https://vpce-0123-abcd.ssm.eu-central-1.vpce.amazonaws.com")),
-    }
 }
 
 /// Asks the SDK's rules for the host of the Systems Manager endpoint, so that messages name the
@@ -236,7 +236,7 @@ mod tests {
             region: Some("us-east-1".into()),
             endpoint_url: endpoint_url.map(str::to_owned),
             credentials: Some(Credentials::new("AKID", "S3CR3T", None, None, "test")),
-            profile: None,
+            ..Options::default()
         }
     }
 
@@ -244,12 +244,15 @@ mod tests {
     async fn the_endpoint_in_use_is_known() {
         let public = Aws::load(&fixed(None)).await.unwrap();
         assert_eq!(public.host, "ssm.us-east-1.amazonaws.com");
-        assert_eq!(public.user_endpoint, None);
+        assert_eq!(public.endpoints.get(Service::Ssm), None);
         let given = Aws::load(&fixed(Some("http://127.0.0.1:4566")))
             .await
             .unwrap();
         assert_eq!(given.host, "127.0.0.1");
-        assert_eq!(given.user_endpoint.unwrap().port(), Some(4566));
+        assert_eq!(
+            given.endpoints.get(Service::Kms).unwrap().port(),
+            Some(4566)
+        );
         let failure = Aws::load(&fixed(Some("127.0.0.1:4566"))).await.unwrap_err();
         assert_eq!(failure.exit, Exit::Usage);
     }

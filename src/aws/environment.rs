@@ -1,16 +1,22 @@
-//! What the environment and the shared configuration files say: profile and region.
+//! What the environment and the shared configuration files say: profile, region, and how the network is.
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use aws_config::Region;
 use aws_config::imds;
 use aws_config::imds::region::ImdsRegionProvider;
 use aws_config::profile::ProfileSet;
+use aws_config::provider_config::ProviderConfig;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_types::os_shim_internal::{Env, Fs};
 
-use super::{Identity, error};
+use super::{Identity, Options, error};
 use crate::failure::{Exit, Failure};
+use crate::net::connector::Connector;
+use crate::net::proxy::Proxies;
+use crate::net::tls::Trust;
 
 /// The environment and the files that configuration is read from.
 pub(super) struct Source {
@@ -31,6 +37,33 @@ impl Source {
             env: Env::from_slice(&[(IMDS_DISABLED, "true")]),
             fs: Fs::from_slice(&[]),
         }
+    }
+
+    /// Tells whether an environment variable is set and not empty.
+    pub(super) fn is_set(&self, name: &str) -> bool {
+        self.var(name).is_some()
+    }
+
+    /// Puts together how hosts are reached: proxies, and whom to trust beside those the system trusts.
+    pub(super) fn connector(
+        &self,
+        options: &Options,
+        profiles: &ProfileSet,
+    ) -> Result<Connector, Failure> {
+        let proxies = Proxies::configured(options.proxy.as_ref(), |name| self.var(name));
+        let flag = options.ca_bundle.clone().map(|file| (file, "--ca-bundle"));
+        let variable = || Some((PathBuf::from(self.var("AWS_CA_BUNDLE")?), "AWS_CA_BUNDLE"));
+        let profile = || {
+            Some((
+                PathBuf::from(profiles.get("ca_bundle")?),
+                "ca_bundle in the profile",
+            ))
+        };
+        let trust = match flag.or_else(variable).or_else(profile) {
+            Some((file, origin)) => Trust::with_bundle(&file, origin)?,
+            None => Trust::default(),
+        };
+        Ok(Connector::new(proxies, trust))
     }
 
     /// Returns an environment variable that is set and not empty.
@@ -87,6 +120,7 @@ impl Source {
         &self,
         flag: Option<&str>,
         profiles: &ProfileSet,
+        http_client: &SharedHttpClient,
     ) -> Result<Region, Failure> {
         let configured = flag
             .map(str::to_owned)
@@ -95,7 +129,7 @@ impl Source {
             .or_else(|| profiles.get("region").map(str::to_owned));
         let region = match configured {
             Some(region) => Some(region),
-            None => self.instance_region().await,
+            None => self.instance_region(http_client).await,
         };
         let Some(region) = region else {
             return Err(Failure::new(Exit::Usage, "no AWS region is configured")
@@ -119,12 +153,16 @@ impl Source {
     /// The SDK's own lookup tries four times with a second each, and on a laptop, whose network
     /// swallows packets to the link-local address, that is how long a missing `--region` would
     /// take to be noticed.
-    async fn instance_region(&self) -> Option<String> {
+    async fn instance_region(&self, http_client: &SharedHttpClient) -> Option<String> {
         let is_disabled = self.var(IMDS_DISABLED);
         if is_disabled.is_some_and(|value| value.eq_ignore_ascii_case("true")) {
             return None;
         }
-        let client = imds::Client::builder().max_attempts(1).build();
+        let config = ProviderConfig::without_region().with_http_client(http_client.clone());
+        let client = imds::Client::builder()
+            .configure(&config)
+            .max_attempts(1)
+            .build();
         let provider = ImdsRegionProvider::builder().imds_client(client).build();
         let region = tokio::time::timeout(IMDS_REGION_DEADLINE, provider.region()).await;
         Some(region.ok()??.to_string())
@@ -155,7 +193,10 @@ fn is_sso(profiles: &ProfileSet, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::net::http;
 
     const CONFIG: &str = "[default]\nregion = eu-west-1\n\
         [profile prod]\nsso_session = corp\nsso_account_id = 1\nsso_role_name = r\n\
@@ -177,7 +218,9 @@ mod tests {
         profile: Option<&str>,
     ) -> Result<String, Failure> {
         let profiles = source.profiles(profile).await?;
-        Ok(source.region(flag, &profiles).await?.to_string())
+        let http_client = SharedHttpClient::new(http::Client::new(Arc::default()));
+        let region = source.region(flag, &profiles, &http_client).await?;
+        Ok(region.to_string())
     }
 
     async fn identity(source: &Source, flag: Option<&str>) -> Result<Identity, Failure> {

@@ -56,39 +56,33 @@ impl Aws {
         E: Error + Send + Sync + 'static,
     {
         debug!(action, error = chain(error), "the API call got no answer");
-        if let Some(credentials) = find::<CredentialsError>(error) {
+        if let Some(credentials) = find_cause::<CredentialsError>(error) {
             return credentials_failure(credentials, &self.identity);
+        }
+        // Where the connection could not be made, it is known at which step and why.
+        if let Some(failure) = find_cause::<Failure>(error) {
+            let message = format!("{action} failed: {}", failure.message);
+            return Failure {
+                message,
+                ..failure.clone()
+            };
         }
         let host = self.endpoint_of(action);
         let is_timeout = matches!(error, SdkError::TimeoutError(_))
             || matches!(error, SdkError::DispatchFailure(dispatch) if dispatch.is_timeout());
         if is_timeout {
+            let proxy = self.connector.proxy_to(&host, 443, true).ok().flatten();
+            let through = proxy.map(|proxy| format!(" through the proxy {proxy}"));
+            let through = through.unwrap_or_default();
             return Failure::new(
                 Exit::Failure,
-                format!("{host} did not answer {action} in time"),
+                format!("{host} did not answer {action} in time{through}"),
             )
             .with_hint("check the network, its proxy and firewall, and the region");
         }
-        if find::<rustls::Error>(error).is_some() {
-            return Failure::new(
-                Exit::Failure,
-                format!(
-                    "{action} failed: no trusted TLS connection to {host}: {}",
-                    root(error)
-                ),
-            )
-            .with_hint("a proxy that inspects TLS needs its CA among the system's roots");
-        }
-        let failure = Failure::new(
-            Exit::Failure,
-            format!("{action} failed: cannot reach {host}: {}", root(error)),
-        );
-        match find::<io::Error>(error).map(io::Error::kind) {
-            Some(io::ErrorKind::ConnectionRefused) => {
-                failure.with_hint("nothing listens there: check the endpoint URL")
-            }
-            _ => failure.with_hint("check the network, the region and the endpoint URL"),
-        }
+        let message = format!("{action} failed: cannot reach {host}: {}", root(error));
+        Failure::new(Exit::Failure, message)
+            .with_hint("check the network, the region and the endpoint URL")
     }
 
     /// Who is called for `action`: the host, where it is known.
@@ -185,7 +179,14 @@ pub(super) fn credentials_failure(error: &CredentialsError, identity: &Identity)
         return Failure::new(Exit::Credentials, message).with_hint(hint);
     }
     let message = format!("the AWS credentials cannot be loaded: {why}");
-    if find::<ConnectorError>(error).is_some() {
+    if let Some(failure) = find_cause::<Failure>(error) {
+        let message = format!("the AWS credentials cannot be loaded: {}", failure.message);
+        return Failure {
+            message,
+            ..failure.clone()
+        };
+    }
+    if find_cause::<ConnectorError>(error).is_some() {
         // Nobody's credentials are wrong: an outage of the network must not ask for a login.
         return Failure::new(Exit::Failure, message).with_hint(
             "check the network: the credentials come from a service that cannot be reached",
@@ -224,7 +225,9 @@ fn root(error: &(dyn Error + 'static)) -> String {
 }
 
 /// Finds an error of type `T` among an error and its causes.
-fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+pub(crate) fn find_cause<'a, T: Error + 'static>(
+    error: &'a (dyn Error + 'static),
+) -> Option<&'a T> {
     let mut current = Some(error);
     while let Some(error) = current {
         if let Some(found) = error.downcast_ref() {

@@ -4,8 +4,8 @@ use aws_sdk_ec2instanceconnect::Client;
 use aws_sdk_ssm::error::ProvideErrorMetadata;
 use aws_sdk_ssm::types::{InstanceInformation, PlatformType};
 
-use super::Aws;
 use super::target::explain_unknown;
+use super::{Aws, Service};
 use crate::failure::{Exit, Failure};
 
 /// The IAM action.
@@ -27,7 +27,7 @@ impl Aws {
     ) -> Result<(), Failure> {
         // Looked up before the call, whose deadlines do not allow for a person typing a code.
         self.credentials().await?;
-        let sent = Client::new(&self.sdk)
+        let sent = Client::new(&self.sdk_for(Service::Ec2InstanceConnect))
             .send_ssh_public_key()
             .instance_id(target)
             .instance_os_user(user)

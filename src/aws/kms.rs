@@ -9,8 +9,8 @@ use aws_sdk_ssm::error::ProvideErrorMetadata;
 use ssmfwd_protocol::cipher::{DATA_KEY_LEN, DataKey};
 use zeroize::Zeroizing;
 
-use super::Aws;
 use super::error::one_line;
+use super::{Aws, Service};
 use crate::failure::{Exit, Failure};
 
 /// The IAM action.
@@ -43,7 +43,8 @@ impl Aws {
         let region = region_of(&request.key_id).unwrap_or_else(|| self.region());
         // Looked up before the call, whose deadlines do not allow for a person typing a code.
         self.credentials().await?;
-        let config = Builder::from(&self.sdk).region(Region::new(region.to_owned()));
+        let config =
+            Builder::from(&self.sdk_for(Service::Kms)).region(Region::new(region.to_owned()));
         let generated = Client::from_conf(config.build())
             .generate_data_key()
             .key_id(&request.key_id)

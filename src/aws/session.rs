@@ -10,7 +10,7 @@ use aws_sdk_ssm::types::ConnectionStatus;
 use tracing::{debug, warn};
 
 use super::retry::OnlyIfAnswered;
-use super::{Aws, StreamUrl, TargetKind, error};
+use super::{Aws, Service, StreamUrl, TargetKind, error};
 use crate::failure::{Exit, Failure};
 
 /// What to start a session with.
@@ -137,7 +137,7 @@ impl Aws {
         token: Token,
         stream_url: &str,
     ) -> Result<StartedSession, Failure> {
-        match StreamUrl::parse(stream_url, self.region(), self.user_endpoint.as_ref()) {
+        match self.stream_url(stream_url) {
             Ok(stream_url) => Ok(StartedSession {
                 session_id,
                 token,
@@ -147,6 +147,14 @@ impl Aws {
                 self.abandon(&session_id).await;
                 Err(failure)
             }
+        }
+    }
+
+    /// Checks a stream URL, and leads it to where the user has the message gateway.
+    fn stream_url(&self, raw: &str) -> Result<StreamUrl, Failure> {
+        match self.endpoints.get(Service::SsmMessages) {
+            Some(gateway) => StreamUrl::at(gateway, raw, self.region()),
+            None => StreamUrl::parse(raw, self.region(), self.endpoints.get(Service::Ssm)),
         }
     }
 
@@ -179,8 +187,7 @@ impl Aws {
         };
         let (token, stream_url) = complete("ssm:ResumeSession", Some(token), output.stream_url)
             .map_err(ResumeError::Refused)?;
-        let stream_url = StreamUrl::parse(&stream_url, self.region(), self.user_endpoint.as_ref())
-            .map_err(ResumeError::Refused)?;
+        let stream_url = self.stream_url(&stream_url).map_err(ResumeError::Refused)?;
         Ok(Resumption { token, stream_url })
     }
 

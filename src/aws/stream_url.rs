@@ -6,6 +6,7 @@ use http::Uri;
 use url::Url;
 
 use crate::failure::{Exit, Failure};
+use crate::net::address::is_loopback;
 
 /// The URL of a data channel, checked to lead to Session Manager.
 ///
@@ -29,12 +30,36 @@ impl StreamUrl {
     ///
     /// [`Exit::Failure`] if the URL cannot be parsed or leads elsewhere.
     pub fn parse(raw: &str, region: &str, user_endpoint: Option<&Url>) -> Result<Self, Failure> {
-        let malformed = || {
-            Failure::new(
-                Exit::Failure,
-                "the service returned a stream URL that is not a WebSocket URL",
-            )
+        Self::well_formed(raw)?.checked(region, user_endpoint)
+    }
+
+    /// Leads the stream URL of a session in `region` to the host and port of `gateway`, which the user gave. Path and query stay
+    /// as they are, byte for byte. A presigned URL stays where it is, because its signature covers the host.
+    ///
+    /// # Errors
+    ///
+    /// As [`parse`](Self::parse).
+    pub(crate) fn at(gateway: &Url, raw: &str, region: &str) -> Result<Self, Failure> {
+        let url = Self::well_formed(raw)?;
+        if url.is_presigned {
+            return url.checked(region, Some(gateway));
+        }
+        let scheme = match gateway.scheme() {
+            "https" => "wss",
+            _ => "ws",
         };
+        let host = gateway.host_str().unwrap_or_default();
+        let port = gateway.port().map(|port| format!(":{port}"));
+        let port = port.unwrap_or_default();
+        let behind = raw
+            .split_once("://")
+            .and_then(|(_, rest)| rest.split_once('/'));
+        let (_, rest) = behind.ok_or_else(malformed)?;
+        Self::well_formed(&format!("{scheme}://{host}{port}/{rest}"))?
+            .checked(region, Some(gateway))
+    }
+
+    fn well_formed(raw: &str) -> Result<Self, Failure> {
         // A fragment is never sent, and the parser below would drop it silently.
         if raw.contains('#') {
             return Err(malformed());
@@ -53,28 +78,28 @@ impl StreamUrl {
             uri,
             is_presigned,
         };
+        let is_websocket = matches!(url.uri.scheme_str(), Some("ws" | "wss"));
         let has_user = url.authority().contains('@');
         let has_path = url.uri.path().starts_with('/');
-        if has_user || !has_path || url.host().is_empty() {
+        if !is_websocket || has_user || !has_path || url.host().is_empty() {
             return Err(malformed());
         }
-        match url.uri.scheme_str() {
-            Some("wss") => {}
-            Some("ws") => {
-                return if is_loopback(url.host()) && is_given(url.host(), user_endpoint) {
-                    Ok(url)
-                } else {
-                    Err(refused(url.host(), "is not encrypted"))
-                };
-            }
-            _ => return Err(malformed()),
+        Ok(url)
+    }
+
+    fn checked(self, region: &str, user_endpoint: Option<&Url>) -> Result<Self, Failure> {
+        if !self.is_tls() {
+            return match is_loopback(self.host()) && is_given(self.host(), user_endpoint) {
+                true => Ok(self),
+                false => Err(refused(self.host(), "is not encrypted")),
+            };
         }
-        let is_service = is_service_host(url.host(), region) && url.port() == HTTPS_PORT;
-        if is_service || is_given(url.host(), user_endpoint) {
-            return Ok(url);
+        let is_service = is_service_host(self.host(), region) && self.port() == HTTPS_PORT;
+        if is_service || is_given(self.host(), user_endpoint) {
+            return Ok(self);
         }
         let why = format!("is not a Session Manager endpoint of {region}");
-        Err(refused(url.host(), &why))
+        Err(refused(self.host(), &why))
     }
 
     /// Returns the URL byte for byte. It must not be shown.
@@ -144,12 +169,21 @@ const PRESIGNED: [&str; 7] = [
     "X-Amz-Security-Token",
 ];
 
+fn malformed() -> Failure {
+    Failure::new(
+        Exit::Failure,
+        "the service returned a stream URL that is not a WebSocket URL",
+    )
+}
+
 fn refused(host: &str, why: &str) -> Failure {
     Failure::new(
         Exit::Failure,
         format!("the service returned a stream URL on `{host}`, which {why}: not connecting"),
     )
-    .with_hint("check the region; a private endpoint must be given with --endpoint-url")
+    .with_hint(
+        "check the region; give the gateway's own address with --endpoint ssmmessages=https://HOST",
+    )
 }
 
 /// Tells whether a host is the one of the user's endpoint; loopback has several names.
@@ -157,14 +191,6 @@ fn is_given(host: &str, user_endpoint: Option<&Url>) -> bool {
     user_endpoint.and_then(Url::host_str).is_some_and(|given| {
         given.eq_ignore_ascii_case(host) || (is_loopback(given) && is_loopback(host))
     })
-}
-
-fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost")
-        || address
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
 }
 
 /// Matches `ssmmessages[-fips].REGION.SUFFIX`, and the names of VPC endpoints, which are
@@ -232,29 +258,74 @@ mod tests {
 
     #[test]
     fn service_hosts_of_every_partition() {
-        for (host, region) in [
-            ("ssmmessages.us-east-1.amazonaws.com", "us-east-1"),
-            ("SSMMESSAGES.us-east-1.amazonaws.com:443", "us-east-1"),
+        let table = [
+            ("us-east-1", "amazonaws.com", "api.aws"),
+            ("us-gov-west-1", "amazonaws.com", "api.aws"),
             (
-                "ssmmessages-fips.us-gov-west-1.amazonaws.com",
-                "us-gov-west-1",
-            ),
-            ("ssmmessages.eu-central-1.api.aws", "eu-central-1"),
-            (
-                "vpce-0a1-b2-us-east-1a.ssmmessages.us-east-1.vpce.amazonaws.com",
-                "us-east-1",
-            ),
-            ("ssmmessages.cn-north-1.amazonaws.com.cn", "cn-north-1"),
-            (
-                "vpce-0a1.ssmmessages.cn-north-1.vpce.amazonaws.com.cn",
                 "cn-north-1",
+                "amazonaws.com.cn",
+                "api.amazonwebservices.com.cn",
             ),
-            ("ssmmessages.us-iso-east-1.c2s.ic.gov", "us-iso-east-1"),
-            ("ssmmessages.us-isob-east-1.sc2s.sgov.gov", "us-isob-east-1"),
-        ] {
-            let raw = format!("wss://{host}/v1/data-channel/s?role=publish_subscribe");
-            assert!(parse(&raw, region, None).is_ok(), "{host}");
+            ("us-iso-east-1", "c2s.ic.gov", "api.aws.ic.gov"),
+            ("us-isob-east-1", "sc2s.sgov.gov", "api.aws.scloud"),
+            ("us-isof-south-1", "csp.hci.ic.gov", "api.aws.hci.ic.gov"),
+            ("eu-isoe-west-1", "cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"),
+            ("eusc-de-east-1", "amazonaws.eu", "api.amazonwebservices.eu"),
+        ];
+        for (region, suffix, dual_stack) in table {
+            for host in [
+                format!("ssmmessages.{region}.{suffix}"),
+                format!("SSMMESSAGES.{region}.{suffix}:443"),
+                format!("ssmmessages-fips.{region}.{suffix}"),
+                format!("ssmmessages.{region}.{dual_stack}"),
+                format!("ssmmessages-fips.{region}.{dual_stack}"),
+                format!("vpce-0a1-b2.ssmmessages.{region}.vpce.{suffix}"),
+                format!("vpce-0a1-b2-{region}a.ssmmessages.{region}.vpce.{suffix}"),
+                format!("vpce-0a1-b2.ssmmessages-fips.{region}.vpce.{suffix}"),
+            ] {
+                let raw = format!("wss://{host}/v1/data-channel/s?role=publish_subscribe");
+                assert!(parse(&raw, region, None).is_ok(), "{host}");
+                for (other, ..) in table.iter().filter(|(other, ..)| *other != region) {
+                    assert!(parse(&raw, other, None).is_err(), "{host} in {other}");
+                }
+            }
         }
+    }
+
+    #[test]
+    fn the_gateway_the_user_gave_takes_the_place_of_host_and_port_alone() {
+        let rest = "/v1/data-channel/u@e.com-0abc?role=publish_subscribe&cell-number=AA+b/c==";
+        let table = [
+            (
+                "https://vpce-1.ssmmessages.us-east-1.vpce.amazonaws.com",
+                "wss://vpce-1.ssmmessages.us-east-1.vpce.amazonaws.com",
+            ),
+            (
+                "https://Gateway.corp.example:8443/",
+                "wss://gateway.corp.example:8443",
+            ),
+            ("https://[fd00::5]:443", "wss://[fd00::5]"),
+            ("http://127.0.0.1:4566", "ws://127.0.0.1:4566"),
+        ];
+        for (gateway, expected) in table {
+            let gateway = Url::parse(gateway).unwrap();
+            for host in ["ssmmessages.us-east-1.amazonaws.com", "other.example:1"] {
+                let url = StreamUrl::at(&gateway, &format!("wss://{host}{rest}"), "us-east-1");
+                let url = url.unwrap();
+                assert_eq!(url.expose(), format!("{expected}{rest}"));
+                assert_eq!(url.authority(), expected.split_once("://").unwrap().1);
+            }
+        }
+    }
+
+    #[test]
+    fn a_presigned_url_stays_where_its_signature_leads() {
+        let gateway = Url::parse("https://gateway.corp.example").unwrap();
+        let raw = "wss://ssmmessages.us-east-1.amazonaws.com/s?X-Amz-Signature=00";
+        let url = StreamUrl::at(&gateway, raw, "us-east-1").unwrap();
+        assert_eq!(url.expose(), raw);
+        let elsewhere = "wss://other.example/s?X-Amz-Signature=00";
+        assert!(StreamUrl::at(&gateway, elsewhere, "us-east-1").is_err());
     }
 
     #[test]

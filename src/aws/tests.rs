@@ -65,7 +65,7 @@ async fn aws(port: u16) -> Aws {
         region: Some("us-east-1".into()),
         endpoint_url: Some(format!("http://127.0.0.1:{port}")),
         credentials: Some(Credentials::new("AKID", "S3CR3T", None, None, "test")),
-        profile: None,
+        ..Options::default()
     };
     Aws::load(&options).await.unwrap()
 }
@@ -314,7 +314,9 @@ async fn an_endpoint_nobody_listens_on_is_named() {
     let failure = aws(port).await.start_session(&request()).await.unwrap_err();
     assert_eq!(failure.exit, Exit::Failure);
     assert!(
-        failure.message.contains("cannot reach 127.0.0.1"),
+        failure
+            .message
+            .contains(&format!("failed: 127.0.0.1:{port}")),
         "{failure}"
     );
     assert!(failure.message.contains("refused"), "{failure}");

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgGroup, Args};
+use url::Url;
 
-use super::OutputArgs;
+use super::{OutputArgs, parse_endpoint_url};
 
 /// `--lab`, and the options that shape it.
 #[derive(Debug, Args)]
@@ -15,7 +16,7 @@ pub struct EmbeddedLabArgs {
     /// Use an embedded Session Manager in which TARGET exists, instead of AWS.
     ///
     /// Its agent serves a small web page on port 80. Nothing leaves this machine.
-    #[arg(long, conflicts_with_all = ["profile", "region", "endpoint_url"])]
+    #[arg(long, conflicts_with_all = ["profile", "region", "endpoint_url", "endpoints", "proxy", "ca_bundle"])]
     pub lab: bool,
 
     #[command(flatten)]
@@ -34,6 +35,12 @@ pub struct LabArgs {
     /// The loopback address and port to serve on; port 0 is any free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0", value_parser = parse_loopback)]
     pub listen: SocketAddr,
+
+    /// Where clients find the lab, if something in between leads them here, such as a reverse proxy with TLS.
+    ///
+    /// The URLs that the lab gives out begin with it. Whoever reaches it can run commands on this machine.
+    #[arg(long, value_name = "URL", help_heading = "Lab options", value_parser = parse_public_url)]
+    pub public_url: Option<Url>,
 
     /// Where keys pushed with EC2 Instance Connect go, as files named TARGET/USER.
     ///
@@ -92,6 +99,12 @@ fn agent_options_need_the_lab() -> ArgGroup {
         .args(["agent_version", "pace", "kms_key", "chaos"])
         .multiple(true)
         .requires("lab")
+}
+
+fn parse_public_url(text: &str) -> Result<Url, &'static str> {
+    let url = Url::parse(&parse_endpoint_url(text)?).ok();
+    let url = url.filter(|url| url.path() == "/" && url.query().is_none());
+    url.ok_or("it has no path; write `https://lab.example`")
 }
 
 fn parse_loopback(text: &str) -> Result<SocketAddr, &'static str> {

@@ -21,6 +21,7 @@ pub async fn run(args: LabArgs, printer: Printer) -> Result<ExitCode, Failure> {
     let shutdown = signals::cancelled_by_signals()?;
     let lab = start(Config {
         listen: args.listen,
+        public_url: args.public_url,
         authorized_keys_dir: args.authorized_keys_dir,
         ..config(&args.targets, &args.agent)?
     })
@@ -51,10 +52,10 @@ fn report(printer: &Printer, lab: &Lab, targets: Vec<String>) -> Result<(), Fail
 /// What has a client use the lab.
 pub(super) fn options(lab: &Lab) -> Options {
     Options {
-        profile: None,
         region: Some(lab.region().to_owned()),
         endpoint_url: Some(lab.endpoint_url()),
         credentials: Some(lab.credentials()),
+        ..Options::default()
     }
 }
 

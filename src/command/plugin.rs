@@ -226,7 +226,7 @@ impl Start {
                 endpoint_url: session_endpoint(&arguments.endpoint, &arguments.region, &response),
                 profile: not_empty(arguments.profile),
                 region: not_empty(arguments.region),
-                credentials: None,
+                ..Options::default()
             },
             response,
             request,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::cli::{KeyArgs, SshConfigArgs};
+use crate::cli::{KeyArgs, NetworkArgs, SshConfigArgs};
 use crate::failure::{Exit, Failure};
 use crate::output::{Event, Printer};
 use crate::ssh::config_file::{self, Block, Installed};
@@ -78,7 +78,32 @@ fn command(args: &SshConfigArgs, program: &Path) -> Result<String, Failure> {
             command.push_str(&format!(" {option} {}", in_command(value)?));
         }
     }
+    command.push_str(&network_options(&aws.network)?);
     Ok(command)
+}
+
+fn network_options(network: &NetworkArgs) -> Result<String, Failure> {
+    let mut options = String::new();
+    for (service, url) in &network.endpoints {
+        let endpoint = format!("{}={url}", service.name());
+        options.push_str(&format!(" --endpoint {}", in_command(&endpoint)?));
+    }
+    if let Some(proxy) = &network.proxy {
+        if proxy.has_user() {
+            let message = "a proxy's user and password do not belong in the configuration of ssh";
+            return Err(Failure::new(Exit::Usage, message)
+                .with_hint("set HTTPS_PROXY where ssh is run, and leave --proxy out"));
+        }
+        options.push_str(&format!(" --proxy {}", in_command(proxy.expose())?));
+    }
+    if let Some(file) = &network.ca_bundle {
+        let file = std::path::absolute(file).map_err(|error| {
+            let message = format!("{} cannot be found: {error}", file.display());
+            Failure::new(Exit::Usage, message)
+        })?;
+        options.push_str(&format!(" --ca-bundle {}", in_command(&text_of(&file)?)?));
+    }
+    Ok(options)
 }
 
 /// How a stanza has a key pushed.

@@ -102,7 +102,7 @@ async fn serve_connection(socket: TcpStream, shared: Arc<Shared>) {
 }
 
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Answer {
-    if !is_for_loopback(&request) {
+    if !host_of(&request).is_some_and(|host| is_loopback(&host) || shared.is_called(&host)) {
         return plain(
             StatusCode::FORBIDDEN,
             "the lab answers to loopback names only\n",
@@ -153,21 +153,19 @@ async fn read(body: Incoming) -> Result<Bytes, Answer> {
     }
 }
 
-/// Whether the `Host` header names loopback: a web page that had its own name point here
-/// (DNS rebinding) could otherwise use the lab.
-fn is_for_loopback<B>(request: &Request<B>) -> bool {
-    let host = request.headers().get(header::HOST);
-    let Some(host) = host.and_then(|host| host.to_str().ok()) else {
-        return false;
-    };
-    let Ok(url) = url::Url::parse(&format!("http://{host}/")) else {
-        return false;
-    };
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
+/// The host that the client means to speak to.
+fn host_of<B>(request: &Request<B>) -> Option<Host<String>> {
+    let host = request.headers().get(header::HOST)?.to_str().ok()?;
+    let url = url::Url::parse(&format!("http://{host}/")).ok()?;
+    url.host().map(|host| host.to_owned())
+}
+
+/// Whether a host is loopback: a web page that had its own name point here (DNS rebinding) could otherwise use the lab.
+fn is_loopback(host: &Host<String>) -> bool {
+    match host {
+        Host::Domain(name) => name == "localhost",
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
     }
 }
 
@@ -208,7 +206,7 @@ mod tests {
             if let Some(host) = host {
                 request.headers_mut().insert("host", host.parse().unwrap());
             }
-            is_for_loopback(&request)
+            host_of(&request).is_some_and(|host| is_loopback(&host))
         };
         for host in ["127.0.0.1:80", "127.0.0.1", "localhost:4566", "[::1]:4566"] {
             assert!(is_answered(Some(host)), "{host}");

@@ -33,6 +33,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 use super::{Chaos, Config, Lab, Target};
 use crate::driver::drive;
 use crate::endpoint::Shared;
+use crate::net::http::Client;
 use crate::stream::Stream;
 
 pub(super) type ClientSocket = WebSocketStream<TcpStream>;
@@ -60,6 +61,7 @@ pub(super) fn sdk(lab: &Lab) -> aws_sdk_ssm::Client {
 pub(super) fn sdk_with(lab: &Lab, credentials: Credentials) -> aws_sdk_ssm::Client {
     let config = aws_sdk_ssm::Config::builder()
         .behavior_version(BehaviorVersion::latest())
+        .http_client(Client::new(Arc::default()))
         .region(Region::new(lab.region()))
         .credentials_provider(credentials)
         .endpoint_url(lab.endpoint_url())
@@ -359,6 +361,7 @@ impl DataKeys {
 pub(super) fn kms(lab: &Lab, region: &str) -> aws_sdk_kms::Client {
     let config = aws_sdk_kms::Config::builder()
         .behavior_version(BehaviorVersion::latest())
+        .http_client(Client::new(Arc::default()))
         .region(Region::new(region.to_owned()))
         .credentials_provider(lab.credentials())
         .endpoint_url(lab.endpoint_url())

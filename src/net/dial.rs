@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::debug;
 
+use super::address::{is_private, without_brackets};
 use crate::failure::{Exit, Failure};
 
 /// Connects to `host`, a DNS name or an address (IPv6 with or without brackets), without Nagle's
@@ -20,22 +21,31 @@ use crate::failure::{Exit, Failure};
 /// [`Exit::Failure`] that tells an unknown name from a refusal, from silence, and from anything
 /// else the operating system reports.
 pub(crate) async fn connect(host: &str, port: u16) -> Result<TcpStream, Failure> {
-    let name = host.trim_start_matches('[').trim_end_matches(']');
-    let Ok(connected) = timeout(CONNECT_DEADLINE, resolve_and_connect(name, port)).await else {
-        return Err(Failure::new(
-            Exit::Failure,
-            format!(
-                "no connection to {host}:{port} within {} s",
-                CONNECT_DEADLINE.as_secs()
-            ),
-        )
-        .with_hint("a firewall or a missing route swallows the packets, or DNS does not answer"));
+    let deadline = Instant::now() + CONNECT_DEADLINE;
+    let Ok(found) = timeout_at(deadline, resolve(host, port)).await else {
+        let message = format!(
+            "DNS did not answer for {host} within {} s",
+            CONNECT_DEADLINE.as_secs()
+        );
+        return Err(Failure::new(Exit::Failure, message).with_hint(NAME_HINT));
     };
-    let stream = connected.map_err(|error| explain(&error, host, port))?;
+    let addresses = found.map_err(|error| unresolved(&error, host))?;
+    let connecting = connect_first(interleave(addresses.clone()), TcpStream::connect);
+    let connected = match timeout_at(deadline, connecting).await {
+        Ok(connected) => connected,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    };
+    let stream = connected.map_err(|error| unconnected(&error, host, port, &addresses))?;
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "cannot turn Nagle's algorithm off");
     }
     Ok(stream)
+}
+
+/// Looks up the addresses of `host`, the resolver's favourite first.
+pub(crate) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let found = tokio::net::lookup_host((without_brackets(host), port)).await?;
+    Ok(found.collect())
 }
 
 /// Longest wait for a connection, name lookup included. Two retransmissions of a lost SYN (1 s
@@ -44,19 +54,6 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Head start of one address over the next (RFC 8305, section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-
-enum DialError {
-    Lookup(io::Error),
-    Connect(io::Error),
-}
-
-async fn resolve_and_connect(name: &str, port: u16) -> Result<TcpStream, DialError> {
-    let found = tokio::net::lookup_host((name, port)).await;
-    let addresses = interleave(found.map_err(DialError::Lookup)?.collect());
-    connect_first(addresses, TcpStream::connect)
-        .await
-        .map_err(DialError::Connect)
-}
 
 /// Alternates the address families, beginning with the resolver's favourite, so that a family
 /// without a route costs one attempt's delay and not one for each of its addresses.
@@ -113,25 +110,55 @@ where
     }
 }
 
-fn explain(error: &DialError, host: &str, port: u16) -> Failure {
+const NAME_HINT: &str = "check the network and its DNS; if a proxy is the only way out, set HTTPS_PROXY; in a private network, \
+                         the names are those of its VPC endpoints";
+
+fn unresolved(error: &io::Error, host: &str) -> Failure {
+    Failure::new(Exit::Failure, format!("cannot resolve {host}: {error}")).with_hint(NAME_HINT)
+}
+
+fn unconnected(error: &io::Error, host: &str, port: u16, addresses: &[SocketAddr]) -> Failure {
     let fail = |message| Failure::new(Exit::Failure, message);
-    match error {
-        DialError::Lookup(error) => fail(format!("cannot resolve {host}: {error}")).with_hint(
-            "check the network and its DNS; in a private network, the VPC endpoint for ssmmessages",
-        ),
-        DialError::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            fail(format!("{host}:{port} refused the connection"))
-                .with_hint("nothing listens there, or a firewall rejects it")
+    let at = place(host, addresses);
+    if error.kind() == io::ErrorKind::ConnectionRefused {
+        return fail(format!("{host}:{port}{at} refused the connection"))
+            .with_hint("nothing listens there, or a firewall rejects it: check the address");
+    }
+    let failure = match error.kind() {
+        io::ErrorKind::TimedOut => fail(format!(
+            "no connection to {host}:{port}{at} within {} s",
+            CONNECT_DEADLINE.as_secs()
+        )),
+        _ => fail(format!("cannot connect to {host}:{port}{at}: {error}")),
+    };
+    let is_private =
+        !addresses.is_empty() && addresses.iter().all(|address| is_private(address.ip()));
+    failure.with_hint(match (is_private, at.is_empty()) {
+        (true, false) => {
+            "that is a private address, such as a VPC endpoint's: it is reached from its network alone. Connect the VPN, or use \
+             a DNS that knows the public address"
         }
-        DialError::Connect(error) => fail(format!("cannot connect to {host}:{port}: {error}"))
-            .with_hint("check the network, its routes and its firewall"),
+        _ => "a firewall or a missing route swallows the packets; if a proxy is the way out, set HTTPS_PROXY",
+    })
+}
+
+/// Which addresses a name stands for, in brackets; nothing for an address.
+fn place(host: &str, addresses: &[SocketAddr]) -> String {
+    let list: Vec<String> = addresses
+        .iter()
+        .map(|address| address.ip().to_string())
+        .collect();
+    match list.as_slice() {
+        [] => String::new(),
+        [only] if only == without_brackets(host) => String::new(),
+        [only] => format!(" ({only})"),
+        [first, rest @ ..] => format!(" ({first} and {} more)", rest.len()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use tokio::net::TcpListener;
-    use tokio::time::Instant;
 
     use super::*;
 
@@ -165,6 +192,26 @@ mod tests {
             failure.message,
             format!("127.0.0.1:{port} refused the connection")
         );
+    }
+
+    #[test]
+    fn a_private_address_is_told_from_others() {
+        let silence = io::Error::from(io::ErrorKind::TimedOut);
+        let explain = |host, found: &[&str]| unconnected(&silence, host, 443, &addresses(found));
+        let private = explain("ssm.example", &["10.0.0.1:443", "10.0.0.2:443"]);
+        assert_eq!(
+            private.message,
+            "no connection to ssm.example:443 (10.0.0.1 and 1 more) within 10 s"
+        );
+        assert!(private.hint.unwrap().contains("VPC endpoint"));
+        let mixed = explain("ssm.example", &["10.0.0.1:443", "52.0.0.1:443"]);
+        assert!(mixed.hint.unwrap().contains("HTTPS_PROXY"));
+        let literal = explain("[fd00::1]", &["[fd00::1]:443"]);
+        assert_eq!(
+            literal.message,
+            "no connection to [fd00::1]:443 within 10 s"
+        );
+        assert!(literal.hint.unwrap().contains("HTTPS_PROXY"));
     }
 
     #[tokio::test]

@@ -1,112 +1,232 @@
 //! TLS: the one place that chooses provider, roots and versions.
 
+mod issuer;
+
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore,
+    SignatureScheme,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tracing::debug;
 
+use super::address::without_brackets;
 use crate::failure::{Exit, Failure};
 
-/// Performs the TLS handshake on `stream` and verifies that the peer is `host`.
-///
-/// # Errors
-///
-/// [`Exit::Failure`] if the system has no trusted roots, if the peer's certificate is not
-/// trusted, or if the handshake fails or does not end in time.
-pub(crate) async fn handshake<S>(host: &str, stream: S) -> Result<TlsStream<S>, Failure>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let name = ServerName::try_from(bare.to_owned()).map_err(|_| {
-        Failure::new(
-            Exit::Failure,
-            format!("`{host}` is no name a certificate can have"),
-        )
-    })?;
-    let connector = TlsConnector::from(client_config()?);
-    match timeout(HANDSHAKE_DEADLINE, connector.connect(name, stream)).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(explain(&error, host)),
-        Err(_) => Err(Failure::new(
-            Exit::Failure,
-            format!(
-                "{host} did not finish the TLS handshake within {} s",
-                HANDSHAKE_DEADLINE.as_secs()
-            ),
-        )
-        .with_hint("something in between accepts the connection and stays silent")),
+/// Whose certificates are trusted: those the system trusts, and what the user has added.
+#[derive(Debug, Default)]
+pub struct Trust {
+    added: Vec<CertificateDer<'static>>,
+    /// Built when first needed: parsing the system's roots takes several milliseconds.
+    config: OnceLock<Arc<ClientConfig>>,
+}
+
+impl Trust {
+    /// Adds the certificates of a PEM file to the system's. `origin` is the option or the variable that names it.
+    ///
+    /// # Errors
+    ///
+    /// [`Exit::Usage`] if the file cannot be read, or has no certificate.
+    pub fn with_bundle(file: &Path, origin: &str) -> Result<Self, Failure> {
+        let refuse = |why: &dyn std::fmt::Display| {
+            let message = format!(
+                "the CA bundle {} of {origin} cannot be used: {why}",
+                file.display()
+            );
+            Failure::new(Exit::Usage, message)
+                .with_hint("it has to be a file of certificates in PEM format")
+        };
+        let pem = std::fs::read(file).map_err(|error| refuse(&error))?;
+        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+        let added = found.map_err(|error| refuse(&error))?;
+        // Whoever gives a file wants all of it to be trusted, and one that cannot be parsed never would be.
+        let mut roots = RootCertStore::empty();
+        for certificate in &added {
+            roots
+                .add(certificate.clone())
+                .map_err(|error| refuse(&error))?;
+        }
+        match added.is_empty() {
+            true => Err(refuse(&"it has no certificate")),
+            false => Ok(Self {
+                added,
+                config: OnceLock::new(),
+            }),
+        }
+    }
+
+    /// Performs the TLS handshake on `stream` and verifies that the peer is `host`.
+    ///
+    /// # Errors
+    ///
+    /// [`Exit::Failure`] if there are no trusted roots, if the peer's certificate is not trusted, or if the handshake fails or
+    /// does not end in time.
+    pub(crate) async fn handshake<S>(&self, host: &str, stream: S) -> Result<TlsStream<S>, Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let name = ServerName::try_from(without_brackets(host).to_owned()).map_err(|_| {
+            Failure::new(
+                Exit::Failure,
+                format!("`{host}` is no name a certificate can have"),
+            )
+        })?;
+        let connector = TlsConnector::from(self.client_config()?);
+        match timeout(HANDSHAKE_DEADLINE, connector.connect(name, stream)).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(explain(&error, host)),
+            Err(_) => Err(Failure::new(
+                Exit::Failure,
+                format!(
+                    "{host} did not finish the TLS handshake within {} s",
+                    HANDSHAKE_DEADLINE.as_secs()
+                ),
+            )
+            .with_hint("something in between accepts the connection and stays silent")),
+        }
+    }
+
+    fn client_config(&self) -> Result<Arc<ClientConfig>, Failure> {
+        if let Some(config) = self.config.get() {
+            return Ok(config.clone());
+        }
+        let config = Arc::new(build_config(self.roots()?)?);
+        Ok(self.config.get_or_init(|| config).clone())
+    }
+
+    fn roots(&self) -> Result<RootCertStore, Failure> {
+        let found = rustls_native_certs::load_native_certs();
+        for error in &found.errors {
+            debug!(%error, "some trusted root certificates cannot be read");
+        }
+        let mut roots = RootCertStore::empty();
+        let (trusted, ignored) = roots.add_parsable_certificates(found.certs);
+        let (added, _) = roots.add_parsable_certificates(self.added.iter().cloned());
+        debug!(
+            trusted,
+            ignored, added, "loaded the trusted root certificates"
+        );
+        if roots.is_empty() {
+            return Err(
+                Failure::new(Exit::Failure, "the system has no trusted root certificates")
+                    .with_hint("install the package ca-certificates, or give a file of them with --ca-bundle"),
+            );
+        }
+        Ok(roots)
     }
 }
 
 /// Longest TLS handshake: two round trips, so ten seconds is a dead peer on any link.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Returns the configuration of every TLS connection, built when first needed: parsing the
-/// system's roots takes several milliseconds.
-fn client_config() -> Result<Arc<ClientConfig>, Failure> {
-    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
-    if let Some(config) = CONFIG.get() {
-        return Ok(config.clone());
-    }
-    let config = Arc::new(build_config(system_roots()?)?);
-    Ok(CONFIG.get_or_init(|| config).clone())
-}
-
-fn system_roots() -> Result<RootCertStore, Failure> {
-    let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        debug!(%error, "some trusted root certificates cannot be read");
-    }
-    let mut roots = RootCertStore::empty();
-    let (added, ignored) = roots.add_parsable_certificates(found.certs);
-    debug!(added, ignored, "loaded the trusted root certificates");
-    if added == 0 {
-        return Err(
-            Failure::new(Exit::Failure, "the system has no trusted root certificates")
-                .with_hint("install the package ca-certificates, or set SSL_CERT_FILE"),
-        );
-    }
-    Ok(roots)
-}
-
 fn build_config(roots: RootCertStore) -> Result<ClientConfig, Failure> {
+    let fail = |error: &dyn std::fmt::Display| {
+        Failure::new(Exit::Failure, format!("TLS cannot be set up: {error}"))
+    };
     // The provider is named, not taken from the process-wide default, which panics as soon as
     // two providers are linked.
-    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let verifier = NamingVerifier(verifier.build().map_err(|error| fail(&error))?);
+    // TLS 1.2 and 1.3 are all that rustls has.
+    let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| Failure::new(Exit::Failure, format!("TLS cannot be set up: {error}")))?
-        .with_root_certificates(roots)
+        .map_err(|error| fail(&error))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     Ok(config)
 }
 
+/// The usual verifier, whose every decision stands; when it does not know who has signed a certificate, the error names them.
+#[derive(Debug)]
+struct NamingVerifier(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for NamingVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified =
+            self.0
+                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        verified.map_err(|error| match error {
+            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+                let topmost = intermediates.last().unwrap_or(end_entity);
+                let signer =
+                    issuer::of(topmost).unwrap_or_else(|| "somebody without a name".to_owned());
+                let error = OtherError(Arc::new(UntrustedSigner(signer)));
+                rustls::Error::InvalidCertificate(CertificateError::Other(error))
+            }
+            error => error,
+        })
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0
+            .verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0
+            .verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+/// Who has signed a chain that is not trusted.
+#[derive(Debug, thiserror::Error)]
+#[error("it is signed by {0}, whom this machine does not trust")]
+struct UntrustedSigner(String);
+
 fn explain(error: &io::Error, host: &str) -> Failure {
-    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
-    match cause {
-        Some(rustls::Error::InvalidCertificate(why)) => Failure::new(
-            Exit::Failure,
-            format!("the TLS certificate of {host} is not trusted: {why}"),
-        )
-        .with_hint(
-            "a proxy that inspects TLS needs its CA among the system's roots (or SSL_CERT_FILE)",
-        ),
-        Some(error) => Failure::new(
-            Exit::Failure,
-            format!("the TLS handshake with {host} failed: {error}"),
-        ),
-        None => Failure::new(
-            Exit::Failure,
-            format!("the connection to {host} broke in the TLS handshake: {error}"),
-        ),
+    let fail = |message| Failure::new(Exit::Failure, message);
+    match error.get_ref().and_then(|cause| cause.downcast_ref()) {
+        Some(rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(why)))) => {
+            fail(format!("the TLS certificate of {host} is not trusted: {why}")).with_hint(
+                "that looks like TLS inspection, or a CA of your own: give its certificate with --ca-bundle FILE or AWS_CA_BUNDLE",
+            )
+        }
+        Some(rustls::Error::InvalidCertificate(
+            why @ (CertificateError::Expired | CertificateError::ExpiredContext { .. } | CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }),
+        )) => fail(format!("the TLS certificate of {host} is not trusted: {why}"))
+            .with_hint("check that this machine's clock is right"),
+        Some(rustls::Error::InvalidCertificate(why)) => {
+            fail(format!("the TLS certificate of {host} is not trusted: {why}"))
+                .with_hint("something else than the service answers at this address: check the endpoint and DNS")
+        }
+        Some(error) => fail(format!("the TLS handshake with {host} failed: {error}")),
+        None => fail(format!("the connection to {host} broke in the TLS handshake: {error}"))
+            .with_hint("a firewall may not let TLS to this host through"),
     }
 }
 
@@ -123,7 +243,10 @@ mod tests {
             .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
             .await
             .unwrap();
-        let failure = handshake("localhost", client).await.unwrap_err();
+        let failure = Trust::default()
+            .handshake("localhost", client)
+            .await
+            .unwrap_err();
         assert!(
             failure
                 .message
@@ -136,7 +259,10 @@ mod tests {
     async fn a_peer_that_hangs_up_is_named() {
         let (client, server) = tokio::io::duplex(4096);
         drop(server);
-        let failure = handshake("localhost", client).await.unwrap_err();
+        let failure = Trust::default()
+            .handshake("localhost", client)
+            .await
+            .unwrap_err();
         assert!(
             failure.message.contains("broke in the TLS handshake"),
             "{failure}"
@@ -146,7 +272,32 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_peer_is_given_up_on() {
         let (client, _server) = tokio::io::duplex(4096);
-        let failure = handshake("localhost", client).await.unwrap_err();
+        let failure = Trust::default()
+            .handshake("localhost", client)
+            .await
+            .unwrap_err();
         assert!(failure.message.contains("within 10 s"), "{failure}");
+    }
+
+    #[test]
+    fn a_bundle_without_certificates_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let refuse = |file: &Path, why: &str| {
+            let failure = Trust::with_bundle(file, "AWS_CA_BUNDLE").unwrap_err();
+            assert_eq!(failure.exit, Exit::Usage);
+            assert!(failure.message.contains("of AWS_CA_BUNDLE"), "{failure}");
+            assert!(failure.message.contains(why), "{failure}");
+        };
+        refuse(&directory.path().join("none.pem"), "No such file");
+        refuse(directory.path(), "directory");
+        let file = directory.path().join("file.pem");
+        std::fs::write(&file, "this is no certificate").unwrap();
+        refuse(&file, "it has no certificate");
+        std::fs::write(
+            &file,
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        )
+        .unwrap();
+        refuse(&file, "BadEncoding");
     }
 }

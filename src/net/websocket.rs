@@ -12,7 +12,6 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use tracing::debug;
 
 use super::connection::Connection;
-use super::{dial, tls};
 use crate::aws::{Aws, StreamUrl, sign_upgrade};
 use crate::failure::{Exit, Failure};
 
@@ -32,11 +31,10 @@ pub async fn open(aws: &Aws, url: &StreamUrl) -> Result<Socket, Failure> {
         true => Some(aws.credentials().await?),
         false => None,
     };
-    let stream = dial::connect(url.host(), url.port()).await?;
-    let connection = match url.is_tls() {
-        true => Connection::Tls(Box::new(tls::handshake(url.host(), stream).await?)),
-        false => Connection::Plain(stream),
-    };
+    let connector = aws.connector();
+    let connection = connector
+        .connect(url.host(), url.port(), url.is_tls())
+        .await?;
     let mut request = upgrade_request(url)?;
     if let Some(credentials) = credentials {
         let headers = sign_upgrade(url, &credentials, aws.region(), SystemTime::now())?;
@@ -214,7 +212,7 @@ mod tests {
                 None,
                 "test",
             )),
-            profile: None,
+            ..Options::default()
         };
         let aws = Aws::load(&options).await.unwrap();
         let raw = format!("ws://127.0.0.1:{port}/v1/data-channel/u@e.com-0abc?{query}");

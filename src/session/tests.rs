@@ -29,7 +29,7 @@ async fn aws(lab: &Lab) -> Arc<Aws> {
         region: Some(lab.region().to_owned()),
         endpoint_url: Some(lab.endpoint_url()),
         credentials: Some(lab.credentials()),
-        profile: None,
+        ..aws::Options::default()
     };
     Arc::new(Aws::load(&options).await.unwrap())
 }

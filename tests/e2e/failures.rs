@@ -114,7 +114,8 @@ async fn a_service_that_is_not_there_is_named() {
     let mut command = fixture.command(&[TARGET, "80:0"]);
     command.env("AWS_ENDPOINT_URL_SSM", format!("http://127.0.0.1:{port}"));
     let exit = Client::spawn(command).exit().await;
-    exit.expect(1, &["cannot reach 127.0.0.1", "check the endpoint URL"]);
+    let refused = format!("failed: 127.0.0.1:{port} refused the connection");
+    exit.expect(1, &[&refused, "check the address"]);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Gateways that do not do their work, and sessions that others end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -63,6 +64,7 @@ async fn a_session_terminated_from_outside_resets_its_connections() {
     let mut sockets = [conversation(local).await, conversation(local).await];
     let config = aws_sdk_ssm::Config::builder()
         .behavior_version(aws_sdk_ssm::config::BehaviorVersion::latest())
+        .http_client(ssmfwd::net::http::Client::new(Arc::default()))
         .region(aws_sdk_ssm::config::Region::new(fixture.lab.region()))
         .credentials_provider(fixture.lab.credentials())
         .endpoint_url(fixture.lab.endpoint_url())

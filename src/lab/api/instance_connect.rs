@@ -110,6 +110,7 @@ mod tests {
 
     use super::*;
     use crate::lab::testing::lab;
+    use crate::net::http::Client;
 
     const KEY: &str =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
@@ -123,6 +124,7 @@ mod tests {
         .await;
         let config = aws_sdk_ec2instanceconnect::Config::builder()
             .behavior_version(BehaviorVersion::latest())
+            .http_client(Client::new(Arc::default()))
             .region(Region::new(lab.region()))
             .credentials_provider(lab.credentials())
             .endpoint_url(lab.endpoint_url())

@@ -103,8 +103,8 @@ fn connection(shared: &Shared, session: &Session) -> Value {
 /// A stream URL as the service makes them; it differs from one to the next.
 fn stream_url(shared: &Shared, session: &Session) -> String {
     format!(
-        "ws://{}{}{}?role=publish_subscribe&cell-number={}",
-        shared.address,
+        "{}{}{}?role=publish_subscribe&cell-number={}",
+        shared.gateway_url(),
         gateway::PATH,
         session.id,
         session.new_cell(),
