@@ -18,6 +18,7 @@ mod gateways;
 mod http;
 mod interface;
 mod outages;
+mod network;
 mod plugin;
 mod pool;
 mod restart;

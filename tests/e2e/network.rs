@@ -1,0 +1,6 @@
+//! Networks as people have them: TLS with CAs of their own, VPC endpoints, proxies, DNS that knows only half.
+
+mod namespace;
+mod paths;
+mod tls;
+mod trust;
