@@ -2,5 +2,6 @@
 
 mod namespace;
 mod paths;
+mod proxies;
 mod tls;
 mod trust;

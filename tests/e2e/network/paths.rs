@@ -9,31 +9,34 @@ use super::tls::Authority;
 use super::trust::{expect_forward, greeter};
 use crate::support::{Client, Exit, Fixture, TARGET};
 
-const API: &str = "ssm.us-east-1.amazonaws.com";
-const GATEWAY: &str = "ssmmessages.us-east-1.amazonaws.com";
+pub(super) const API: &str = "ssm.us-east-1.amazonaws.com";
+pub(super) const GATEWAY: &str = "ssmmessages.us-east-1.amazonaws.com";
 const VPC_API: &str = "vpce-0a1-b2.ssm.us-east-1.vpce.amazonaws.com";
 const VPC_GATEWAY: &str = "vpce-0a1-b2.ssmmessages.us-east-1.vpce.amazonaws.com";
 
+/// A name by which the lab is called without TLS.
+pub(super) const PLAIN: &str = "lab.corp.example";
+
 /// AWS as far as clients can see: a lab behind TLS at 10.20.0.10:443, under the names of AWS.
-struct Service {
-    fixture: Fixture,
-    authority: Authority,
+pub(super) struct Service {
+    pub(super) fixture: Fixture,
+    pub(super) authority: Authority,
 }
 
 impl Service {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         Self::at(API).await
     }
 
     /// The API's name is `api`; stream URLs have the gateway's public one.
-    async fn at(api: &str) -> Self {
+    pub(super) async fn at(api: &str) -> Self {
         let listener = TcpListener::bind("10.20.0.10:443").await.unwrap();
         let authority = Authority::new("Corp Inspection CA");
         let url = |host: &str| Some(Url::parse(&format!("https://{host}")).unwrap());
         let fixture = Fixture::with(|config| {
             config.public_url = url(api);
             config.gateway_url = url(GATEWAY);
-            config.aliases = vec![VPC_GATEWAY.to_owned()];
+            config.aliases = vec![VPC_GATEWAY.to_owned(), PLAIN.to_owned()];
         })
         .await;
         let names = [API, GATEWAY, VPC_API, VPC_GATEWAY];
@@ -42,22 +45,27 @@ impl Service {
     }
 
     /// A forward whose user has credentials, a region and the CA, and says nothing of endpoints.
-    fn forward(&self, port: u16) -> Command {
+    pub(super) fn forward(&self, port: u16) -> Command {
         let mut command = self
             .fixture
             .command(&["--json", "-vvv", TARGET, &format!("{port}:0")]);
+        self.adapt(&mut command);
+        command
+    }
+
+    /// Has a command find this service where AWS would be.
+    pub(super) fn adapt(&self, command: &mut Command) {
         for (name, _) in self.fixture.lab.environment() {
             if name.starts_with("AWS_ENDPOINT_URL") {
                 command.env_remove(name);
             }
         }
         command.env("AWS_CA_BUNDLE", self.authority.bundle());
-        command
     }
 }
 
 /// Expects a failure of this exit code with these texts.
-async fn expect_failure(command: Command, code: i32, texts: &[&str]) -> Exit {
+pub(super) async fn expect_failure(command: Command, code: i32, texts: &[&str]) -> Exit {
     let exit = Client::spawn(command).exit().await;
     assert_eq!(exit.code(), Some(code), "{}{}", exit.stdout, exit.stderr);
     for text in texts {

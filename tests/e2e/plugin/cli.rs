@@ -13,7 +13,7 @@ use crate::support::{Client, Fixture, TARGET};
 
 /// The name under which the binary is the plugin.
 pub(super) const PLUGIN: &str = "session-manager-plugin";
-pub(super) const PORT_DOCUMENT: &str = "AWS-StartPortForwardingSession";
+pub(crate) const PORT_DOCUMENT: &str = "AWS-StartPortForwardingSession";
 pub(super) const SSH_DOCUMENT: &str = "AWS-StartSSHSession";
 pub(super) const REMOTE_HOST_DOCUMENT: &str = "AWS-StartPortForwardingSessionToRemoteHost";
 
@@ -54,7 +54,7 @@ pub(super) fn aws<S: AsRef<OsStr>>(fixture: &Fixture, arguments: &[S]) -> Comman
 }
 
 /// `aws ssm start-session` with a document and its parameters, written as in `portNumber=80`.
-pub(super) fn start_session(fixture: &Fixture, document: &str, parameters: &str) -> Command {
+pub(crate) fn start_session(fixture: &Fixture, document: &str, parameters: &str) -> Command {
     let arguments = [
         "ssm",
         "start-session",
