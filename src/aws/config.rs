@@ -258,6 +258,58 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn endpoints_follow_partition_fips_and_dual_stack() {
+        for (region, use_fips, use_dual_stack, expected) in [
+            ("eu-west-1", false, false, "ssm.eu-west-1.amazonaws.com"),
+            ("us-east-1", true, false, "ssm-fips.us-east-1.amazonaws.com"),
+            ("us-east-1", false, true, "ssm.us-east-1.api.aws"),
+            (
+                "us-gov-west-1",
+                false,
+                false,
+                "ssm.us-gov-west-1.amazonaws.com",
+            ),
+            (
+                "us-gov-west-1",
+                true,
+                false,
+                "ssm.us-gov-west-1.amazonaws.com",
+            ),
+            (
+                "cn-north-1",
+                false,
+                false,
+                "ssm.cn-north-1.amazonaws.com.cn",
+            ),
+            (
+                "us-iso-east-1",
+                false,
+                false,
+                "ssm.us-iso-east-1.c2s.ic.gov",
+            ),
+            (
+                "us-isob-east-1",
+                false,
+                false,
+                "ssm.us-isob-east-1.sc2s.sgov.gov",
+            ),
+            (
+                "eusc-de-east-1",
+                false,
+                false,
+                "ssm.eusc-de-east-1.amazonaws.eu",
+            ),
+        ] {
+            let sdk = SdkConfig::builder()
+                .region(Region::new(region))
+                .use_fips(use_fips)
+                .use_dual_stack(use_dual_stack)
+                .build();
+            assert_eq!(resolve_host(&sdk, None).await.unwrap(), expected);
+        }
+    }
+
+    #[tokio::test]
     async fn credentials_are_not_shown() {
         let aws = Aws::load(&fixed(None)).await.unwrap();
         assert!(!format!("{aws:?}").contains("S3CR3T"));

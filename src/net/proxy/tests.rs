@@ -135,6 +135,9 @@ fn user_and_password_are_decoded_and_not_shown() {
         "Basic YWxAaWNlOnA6c3Mvd8O2cmQ="
     );
     assert_eq!((proxy.host(), proxy.port()), ("[fd00::1]", 3128));
+    let bare = self::proxies(&[("HTTPS_PROXY", "u:p@proxy:3128")]);
+    let bare = bare.to("a.example", 443, true).unwrap().unwrap();
+    assert_eq!(bare.authorization().unwrap(), "Basic dTpw");
     let url: ProxyUrl = "http://u:S3CRET@p".parse().unwrap();
     assert!(url.has_user());
     for shown in [

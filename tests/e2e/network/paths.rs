@@ -6,7 +6,7 @@ use url::Url;
 
 use super::namespace::{PASSWORD, PROXY, USER, dns, entered, proxy};
 use super::tls::Authority;
-use super::trust::{expect_forward, greeter};
+use super::trust::{expect_forward, expect_no_password, greeter};
 use crate::support::{Client, Exit, Fixture, TARGET};
 
 pub(super) const API: &str = "ssm.us-east-1.amazonaws.com";
@@ -75,9 +75,7 @@ pub(super) async fn expect_failure(command: Command, code: i32, texts: &[&str]) 
             exit.stdout
         );
     }
-    for output in [&exit.stdout, &exit.stderr] {
-        assert!(!output.contains(PASSWORD), "{output}");
-    }
+    expect_no_password(&exit);
     exit
 }
 
@@ -241,4 +239,43 @@ async fn half_a_dns_is_told_from_a_blocked_path() {
         expect_failure(service.forward(80), 1, &blocked),
         expect_failure(unrouted, 1, &unreachable),
     );
+}
+
+#[tokio::test]
+async fn fips_dual_stack_and_partition_choose_the_endpoint() {
+    if !entered("network::paths::fips_dual_stack_and_partition_choose_the_endpoint").await {
+        return;
+    }
+    let service = Service::new().await;
+    // No name exists, so that the one that is looked up is told.
+    let _dns = dns(&[]).await;
+    let config = service.fixture.directory().join("config");
+    std::fs::write(&config, "[profile fips]\nuse_fips_endpoint = true\n").unwrap();
+    for (variable, value, host) in [
+        (
+            "AWS_USE_FIPS_ENDPOINT",
+            "true",
+            "ssm-fips.us-east-1.amazonaws.com",
+        ),
+        ("AWS_PROFILE", "fips", "ssm-fips.us-east-1.amazonaws.com"),
+        (
+            "AWS_USE_DUALSTACK_ENDPOINT",
+            "true",
+            "ssm.us-east-1.api.aws",
+        ),
+        (
+            "AWS_REGION",
+            "us-gov-west-1",
+            "ssm.us-gov-west-1.amazonaws.com",
+        ),
+        (
+            "AWS_REGION",
+            "cn-north-1",
+            "ssm.cn-north-1.amazonaws.com.cn",
+        ),
+    ] {
+        let mut command = service.forward(80);
+        command.env("AWS_CONFIG_FILE", &config).env(variable, value);
+        expect_failure(command, 1, &[&format!("cannot resolve {host}:")]).await;
+    }
 }

@@ -5,8 +5,9 @@ use tokio::net::TcpListener;
 use tokio::process::Command;
 use url::Url;
 
+use super::namespace::PASSWORD;
 use super::tls::Authority;
-use crate::support::{Client, Fixture, TARGET, connect, read_to_end, serve, unused_port};
+use crate::support::{Client, Exit, Fixture, TARGET, connect, read_to_end, serve, unused_port};
 
 /// A lab behind TLS at https://localhost:PORT.
 struct Fronted {
@@ -53,7 +54,15 @@ pub(super) async fn expect_forward(command: Command) {
     let port = client.connected().await;
     let (said, _) = read_to_end(&mut connect(port).await).await;
     assert_eq!(said, b"hello");
-    client.stop().await;
+    expect_no_password(&client.stop().await);
+}
+
+/// Expects that nobody was told the proxy's password, as it is or as it is sent.
+pub(super) fn expect_no_password(exit: &Exit) {
+    for output in [&exit.stdout, &exit.stderr] {
+        assert!(!output.contains(PASSWORD), "{output}");
+        assert!(!output.contains("Basic "), "{output}");
+    }
 }
 
 pub(super) async fn greeter() -> u16 {
