@@ -146,6 +146,17 @@ fn timeouts() -> TimeoutConfig {
         .build()
 }
 
+/// Longest wait for a connection to a service that credentials come from: less than the five seconds after which the
+/// clients that the SDK makes for them give up a connection in the making, without a word about the network.
+const CREDENTIALS_CONNECT_DEADLINE: Duration = Duration::from_secs(4);
+
+fn credentials_timeouts() -> TimeoutConfig {
+    let timeouts = timeouts().into_builder();
+    timeouts
+        .connect_timeout(CREDENTIALS_CONNECT_DEADLINE)
+        .build()
+}
+
 async fn sdk_config(options: &Options, region: Region, http_client: SharedHttpClient) -> SdkConfig {
     if let Some(credentials) = &options.credentials {
         let mut config = SdkConfig::builder();
@@ -163,13 +174,14 @@ async fn sdk_config(options: &Options, region: Region, http_client: SharedHttpCl
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .region(region)
         .http_client(http_client)
-        .timeout_config(timeouts())
+        .timeout_config(credentials_timeouts())
         // It would end a connection in the making after five seconds, and not say at which step.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     if let Some(profile) = &options.profile {
         loader = loader.profile_name(profile);
     }
-    loader.load().await
+    let sdk = loader.load().await.into_builder();
+    sdk.timeout_config(timeouts()).build()
 }
 
 /// Returns where credentials come from; `profile` is the one of `--profile`.
@@ -184,7 +196,7 @@ fn provider(profile: Option<&str>, sdk: &SdkConfig) -> Option<SharedCredentialsP
 /// SDK's chain would use the environment's keys and ignore the profile without a word.
 fn named_profile_first(profile: &str, sdk: &SdkConfig) -> SharedCredentialsProvider {
     let mut config = ProviderConfig::without_region()
-        .with_timeout_config(timeouts())
+        .with_timeout_config(credentials_timeouts())
         .with_region(sdk.region().cloned())
         .with_use_fips(sdk.use_fips())
         .with_use_dual_stack(sdk.use_dual_stack());

@@ -30,7 +30,7 @@ use super::connection::Connection;
 use super::connector::Connector;
 use super::proxy::{self, Answer, Proxy};
 use crate::aws::find_cause;
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 
 /// The HTTP client of every client of the SDK, those that look for credentials included.
 ///
@@ -178,9 +178,6 @@ fn metadata(used: CaptureConnection) -> Option<ConnectionMetadata> {
 /// Tells the SDK what is worth to be tried again: what broke on the way, not a connection that could not be made, whose steps
 /// have been patient already.
 fn classify(error: legacy::Error) -> ConnectorError {
-    if find_cause::<tokio::time::error::Elapsed>(&error).is_some() {
-        return ConnectorError::timeout(error.into()).never_connected();
-    }
     if find_cause::<Failure>(&error).is_some() {
         return ConnectorError::other(error.into(), None).never_connected();
     }
@@ -212,7 +209,9 @@ impl Service<Uri> for Dialer {
         Box::pin(async move {
             let dialing = dial(&connector, &uri);
             let connection = match limit {
-                Some(limit) => timeout(limit, dialing).await??,
+                Some(limit) => timeout(limit, dialing)
+                    .await
+                    .map_err(|_| silence(&uri, limit))??,
                 None => dialing.await?,
             };
             Ok(TokioIo::new(connection))
@@ -229,6 +228,16 @@ async fn dial(connector: &Connector, uri: &Uri) -> Result<Connection, BoxError> 
         ))),
         _ => Ok(connector.connect(host, port, is_tls).await?),
     }
+}
+
+/// Explains that a client of the SDK's own has waited as long as it does for a connection.
+fn silence(uri: &Uri, limit: Duration) -> Failure {
+    let (host, limit) = (uri.host().unwrap_or_default(), limit.as_secs_f32());
+    Failure::new(
+        Exit::Failure,
+        format!("no connection to {host} within {limit} s"),
+    )
+    .with_hint("a firewall or a missing route swallows the packets, or a proxy does not answer")
 }
 
 /// Where a request goes.

@@ -234,7 +234,18 @@ async fn half_a_dns_is_told_from_a_blocked_path() {
         "Network is unreachable",
         "a private address",
     ];
+    // Credentials come from services of their own.
+    let config = service.fixture.directory().join("config");
+    let role = "[profile role]\nrole_arn = arn:aws:iam::111122223333:role/r\ncredential_source = Environment\n";
+    std::fs::write(&config, role).unwrap();
+    let mut role = service.forward(80);
+    role.env("AWS_CONFIG_FILE", config)
+        .args(["--profile", "role"])
+        .env("AWS_ENDPOINT_URL_STS", "https://198.51.100.7");
+    let no_credentials =
+        ["the AWS credentials cannot be loaded: no connection to 198.51.100.7 within"];
     tokio::join!(
+        expect_failure(role, 1, &no_credentials),
         expect_failure(split, 1, &texts),
         expect_failure(service.forward(80), 1, &blocked),
         expect_failure(unrouted, 1, &unreachable),
