@@ -26,5 +26,6 @@ mod resume;
 mod secrets;
 mod shell;
 mod ssh;
+#[path = "../support/mod.rs"]
 mod support;
 mod transfers;
