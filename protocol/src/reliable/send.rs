@@ -48,6 +48,8 @@ pub(crate) struct SendBuffer {
     /// Transmissions in order; those of acknowledged or retransmitted messages are stale.
     transmissions: VecDeque<Transmission>,
     next_order: u64,
+    /// Transmissions before this one were followed by a full window: it kept more from being sent.
+    limited_order: u64,
     /// Highest order number known to have arrived.
     acked_order: Option<u64>,
     /// Messages to be sent again, the oldest first.
@@ -94,6 +96,7 @@ impl SendBuffer {
             repeated_len: 0,
             transmissions: VecDeque::new(),
             next_order: 0,
+            limited_order: 0,
             acked_order: None,
             lost: BTreeSet::new(),
             last_look: None,
@@ -118,6 +121,7 @@ impl SendBuffer {
             last_sent: now,
             overtaken_count: 0,
         }));
+        self.note_limit();
     }
 
     /// Returns the next message to be sent again.
@@ -133,12 +137,12 @@ impl SendBuffer {
             self.repeated_len += frame.len();
         }
         self.retransmitted_count += 1;
+        self.note_limit();
         Some(frame)
     }
 
     /// Takes the acknowledgement of one message; unknown numbers are ignored, as the official ends do.
     pub(crate) fn on_ack(&mut self, now: Instant, sequence: i64) {
-        let unacked_len = self.in_flight_len();
         let Some(acked) = self.take(sequence) else {
             return;
         };
@@ -161,7 +165,7 @@ impl SendBuffer {
                 order: arrived,
                 next_order: self.next_order,
                 rtt: was_sent_once.then_some(elapsed),
-                unacked_len,
+                is_limited: arrived < self.limited_order,
             };
             self.window.on_ack(now, acked);
         }
@@ -281,6 +285,14 @@ impl SendBuffer {
             });
         }
         order
+    }
+
+    /// Remembers that the window, and not the application, sets the pace. Acknowledgements come in batches: when
+    /// the later ones are taken the window is not full any more, although nothing could be sent meanwhile.
+    fn note_limit(&mut self) {
+        if !self.is_window_open() {
+            self.limited_order = self.next_order;
+        }
     }
 
     fn detect_lost(&mut self) {

@@ -89,7 +89,7 @@ struct Round {
     acked_len: usize,
     acked_count: usize,
     lost_count: usize,
-    /// Bytes acknowledged while the window kept more from being sent.
+    /// Bytes acknowledged of messages behind which the window was full.
     limited_len: usize,
     min_rtt: Option<Duration>,
 }
@@ -105,8 +105,8 @@ pub(crate) struct Acked {
     pub(crate) next_order: u64,
     /// Its round trip, if it was sent once.
     pub(crate) rtt: Option<Duration>,
-    /// Wire bytes that were unacknowledged before.
-    pub(crate) unacked_len: usize,
+    /// The window kept more from being sent when it was sent, or later.
+    pub(crate) is_limited: bool,
 }
 
 impl Window {
@@ -139,12 +139,12 @@ impl Window {
     }
 
     pub(crate) fn on_ack(&mut self, now: Instant, acked: Acked) {
-        let is_limited = acked.unacked_len >= self.len;
-        self.round.add(acked, is_limited);
+        self.round.add(acked);
         if let Some(rtt) = acked.rtt {
             self.base.sample(now, rtt);
         }
-        if is_limited && self.is_quick(acked.rtt) && matches!(self.phase, Phase::SlowStart { .. }) {
+        let is_starting = matches!(self.phase, Phase::SlowStart { .. });
+        if is_starting && acked.is_limited && self.is_quick(acked.rtt) {
             self.len = (self.len + acked.len).min(self.ceiling_len);
         }
         if acked.order >= self.round.end_order {
@@ -266,10 +266,10 @@ impl Round {
         }
     }
 
-    fn add(&mut self, acked: Acked, is_limited: bool) {
+    fn add(&mut self, acked: Acked) {
         self.acked_len += acked.len;
         self.acked_count += 1;
-        if is_limited {
+        if acked.is_limited {
             self.limited_len += acked.len;
         }
         let rtts = self.min_rtt.into_iter().chain(acked.rtt);

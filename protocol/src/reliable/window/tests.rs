@@ -95,16 +95,22 @@ impl Upload {
             }
             self.now = self.now.max(next);
             if ack.is_some_and(|at| at <= self.now) {
-                let (_, sequence) = self.acks.pop_front().unwrap();
-                let before = self.send.unacked_len();
-                self.send.on_ack(self.now, sequence);
-                self.acked_count += usize::from(self.send.unacked_len() < before);
+                self.take_acks();
             } else {
                 self.send.on_timeout(self.now);
             }
         }
         self.now = deadline;
         (self.acked_count * MESSAGE_LEN) as f64 / time.as_secs_f64()
+    }
+
+    /// Takes every acknowledgement that has arrived, before anything can be sent.
+    fn take_acks(&mut self) {
+        while let Some((_, sequence)) = self.acks.pop_front_if(|(at, _)| *at <= self.now) {
+            let before = self.send.unacked_len();
+            self.send.on_ack(self.now, sequence);
+            self.acked_count += usize::from(self.send.unacked_len() < before);
+        }
     }
 
     fn transmit(&mut self) {
@@ -211,6 +217,15 @@ fn a_hundred_megabits_at_two_hundred_milliseconds_are_reached_within_seconds() {
 }
 
 #[test]
+fn acknowledgements_that_come_together_open_the_window() {
+    // Nothing spreads them on their way: those of a whole window are there before the next message is sent.
+    let mut upload = Upload::new(Path::new(1e15, 400 * MS));
+    let rate = upload.run(10 * SECOND);
+    report("400 ms, acknowledged all at once", &upload, rate);
+    assert_eq!(upload.send.window_len(), CEILING_LEN);
+}
+
+#[test]
 fn random_loss_does_not_shrink_the_window() {
     for loss in [0.01, 0.05] {
         for (rate, millis) in [(0.87e6, 30), (0.87e6, 200), (12.5e6, 30), (12.5e6, 100)] {
@@ -290,7 +305,7 @@ fn trickle(window: &mut Window, now: &mut Instant, first: u64, count: u64) {
                 order,
                 next_order: order + 1,
                 rtt: Some(50 * MS),
-                unacked_len: MESSAGE_LEN,
+                is_limited: false,
             },
         );
     }
