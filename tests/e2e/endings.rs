@@ -4,14 +4,16 @@ use std::io;
 
 use futures_util::future::join_all;
 use rustix::process::Signal;
+use ssmfwd::lab::{Fault, SessionRecord, SessionState};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{
-    Client, Exit, Fixture, TARGET, bounded, connect, eventually, expect_reset, receive, serve,
+    Client, Exit, Fixture, TARGET, Terminal, bounded, connect, eventually, expect_reset, receive,
+    serve,
 };
 
-const SIGNALS: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::HUP];
+const SIGNALS: [Signal; 4] = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT];
 
 /// Signals a client and expects a clean end without a session.
 async fn expect_clean_end(fixture: &Fixture, client: Client, signal: Signal) -> Exit {
@@ -117,6 +119,56 @@ async fn a_signal_resets_a_download_that_is_under_way() {
         assert_eq!(some.await.unwrap().len, 4 << 20);
         expect_clean_end(&fixture, client, signal).await;
         expect_reset(&mut socket).await;
+    }
+}
+
+#[tokio::test]
+async fn a_signal_ends_a_restart_that_waits_for_the_gateway() {
+    for signal in SIGNALS {
+        let fixture = Fixture::new().await;
+        let (mut client, local) = fixture.forward(7).await;
+        fixture.lab.update_chaos("silent").unwrap();
+        fixture.lab.inject(Fault::Terminate);
+        client.event("reconnecting").await;
+        let mut socket = connect(local).await;
+        let is_started = || fixture.lab.sessions().len() == 2;
+        eventually("start of another session", is_started).await;
+        expect_clean_end(&fixture, client, signal).await;
+        expect_reset(&mut socket).await;
+    }
+}
+
+#[tokio::test]
+async fn a_signal_ends_a_resume_that_waits_for_the_gateway() {
+    for fault in ["silent", "mute"] {
+        for signal in SIGNALS {
+            let fixture = Fixture::new().await;
+            let (mut client, _) = fixture.forward(7).await;
+            fixture.lab.update_chaos(fault).unwrap();
+            fixture.lab.inject(Fault::Cut);
+            client.event("reconnecting").await;
+            expect_clean_end(&fixture, client, signal).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_terminal_that_is_closed_ends_whatever_runs_in_it() {
+    let commands: [&[&str]; 5] = [
+        &[TARGET, "7:0"],
+        &[TARGET, "7:0", "--", "sleep", "1000"],
+        &["shell", TARGET],
+        &["exec", TARGET, "--", "sleep", "1000"],
+        &["proxy", TARGET, "7"],
+    ];
+    for arguments in commands {
+        let fixture = Fixture::new().await;
+        let terminal = Terminal::spawn(fixture.command(arguments));
+        let is_connected = |session: &SessionRecord| session.state == SessionState::Connected;
+        let is_there = || fixture.lab.sessions().iter().any(is_connected);
+        eventually("data channel", is_there).await;
+        terminal.hang_up().await;
+        fixture.no_session_left().await;
     }
 }
 

@@ -9,6 +9,8 @@
 
 mod agents;
 mod backpressure;
+#[cfg(target_os = "linux")]
+mod day;
 mod encryption;
 mod endings;
 mod exec;

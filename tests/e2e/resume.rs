@@ -206,35 +206,8 @@ async fn a_silent_connection_is_noticed_and_replaced() {
     expect_one_session(&fixture).await;
 }
 
-/// A client whose keys are in a file of its own, as those of many tools are that renew them.
 fn client_with_keys_in_a_file(fixture: &Fixture) -> Client {
-    write_keys(fixture);
-    let mut command = fixture.command(&["--json", TARGET, "7:0"]);
-    for name in [
-        "AWS_ACCESS_KEY_ID",
-        "AWS_SECRET_ACCESS_KEY",
-        "AWS_SESSION_TOKEN",
-    ] {
-        command.env_remove(name);
-    }
-    command.env(
-        "AWS_SHARED_CREDENTIALS_FILE",
-        fixture.directory().join("keys"),
-    );
-    Client::spawn(command)
-}
-
-fn write_keys(fixture: &Fixture) {
-    let credentials = fixture.lab.credentials();
-    let token = credentials.session_token();
-    let token = token.map(|token| format!("aws_session_token = {token}\n"));
-    let text = format!(
-        "[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n{}",
-        credentials.access_key_id(),
-        credentials.secret_access_key(),
-        token.unwrap_or_default(),
-    );
-    std::fs::write(fixture.directory().join("keys"), text).unwrap();
+    Client::spawn(fixture.command_with_keys_in_a_file(&["--json", TARGET, "7:0"]))
 }
 
 #[tokio::test]
@@ -250,7 +223,7 @@ async fn expired_credentials_pause_the_forward_until_there_are_others() {
     let reason = waiting["reason"].as_str().unwrap();
     assert!(reason.contains("credentials have expired"), "{reason}");
     assert!(waiting["hint"].is_string(), "{waiting}");
-    write_keys(&fixture);
+    fixture.write_keys();
     client.event("resumed").await;
     echo(&mut socket, "after").await;
     let exit = client.stop().await;

@@ -29,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// The target every lab of these tests has.
 pub(crate) const TARGET: &str = "i-0abc";
 
+/// The name of the file with a client's keys.
+const KEYS: &str = "keys";
+
 /// Waits for `future`, and fails with what was waited for if it does not come.
 #[track_caller]
 pub(crate) fn bounded<F: Future>(what: &str, future: F) -> impl Future<Output = F::Output> {
@@ -102,6 +105,36 @@ impl Fixture {
         let mut command = self.bare_command();
         command.envs(self.lab.environment()).args(arguments);
         command
+    }
+
+    /// The same with the keys in a file of their own, as those of many tools are that renew them.
+    pub(crate) fn command_with_keys_in_a_file<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
+        self.write_keys();
+        let mut command = self.command(arguments);
+        for name in [
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY",
+            "AWS_SESSION_TOKEN",
+        ] {
+            command.env_remove(name);
+        }
+        let path = self.directory().join(KEYS);
+        command.env("AWS_SHARED_CREDENTIALS_FILE", path);
+        command
+    }
+
+    /// Writes the keys that are good now to that file.
+    pub(crate) fn write_keys(&self) {
+        let credentials = self.lab.credentials();
+        let token = credentials.session_token();
+        let token = token.map(|token| format!("aws_session_token = {token}\n"));
+        let text = format!(
+            "[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n{}",
+            credentials.access_key_id(),
+            credentials.secret_access_key(),
+            token.unwrap_or_default(),
+        );
+        std::fs::write(self.directory().join(KEYS), text).unwrap();
     }
 
     /// Takes from `command` what it would inherit of AWS settings, whoever runs these tests.

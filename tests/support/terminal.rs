@@ -122,6 +122,18 @@ impl Terminal {
         same(&tcgetattr(&self.pts).unwrap(), &self.before)
     }
 
+    /// Closes the terminal under the process, as closing its window does, and waits for the end of the process.
+    #[track_caller]
+    pub(crate) fn hang_up(mut self) -> impl Future<Output = ExitStatus> {
+        bounded("end of the process", async move {
+            self.reading.abort();
+            // Cancelled, which has closed its half.
+            let _ = self.reading.await;
+            drop((self.keyboard, self.pts));
+            self.child.wait().await.unwrap()
+        })
+    }
+
     /// Waits for the end of the process, which must leave the terminal as it was; returns its status and everything
     /// the terminal has shown since the last wait.
     #[track_caller]
