@@ -1,0 +1,140 @@
+//! What goes wrong, in the lab's own words.
+
+use std::time::Duration;
+
+/// A fault, and how a cell is made for it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fault {
+    /// What it is, for people.
+    pub(crate) name: &'static str,
+    /// The same, as `--chaos` and `POST /lab/chaos` take it.
+    pub(crate) chaos: &'static str,
+    /// How long it lasts. What stands is there for so long at least, and until the workload is done.
+    pub(crate) length: Duration,
+    /// Options of the client.
+    pub(crate) options: &'static [&'static str],
+    /// Bytes of one bulk transfer, each way.
+    pub(crate) bulk_len: u64,
+}
+
+impl Fault {
+    const fn new(name: &'static str, chaos: &'static str) -> Self {
+        Self {
+            name,
+            chaos,
+            length: Duration::ZERO,
+            options: &[],
+            bulk_len: 4 << 20,
+        }
+    }
+
+    const fn lasts(self, seconds: u64) -> Self {
+        Self {
+            length: Duration::from_secs(seconds),
+            ..self
+        }
+    }
+
+    /// The agent repeats ten messages a second, so that what is lost costs its time.
+    const fn carries(self, bulk_len: u64) -> Self {
+        Self { bulk_len, ..self }
+    }
+
+    /// Has the client notice silence soon.
+    const fn impatient(self) -> Self {
+        Self {
+            options: &["--ping-interval=1", "--dead-after=3"],
+            ..self
+        }
+    }
+}
+
+/// Every fault, as long and as bad as in the field.
+pub(crate) const FULL: &[Fault] = &[
+    Fault::new("close 1000 every 5 s", "cut/5s").lasts(17),
+    Fault::new("abrupt reset", "reset"),
+    Fault::new("black hole for 1 s", "black-hole=1s").lasts(1),
+    Fault::new("black hole for 30 s", "black-hole=30s").lasts(30),
+    Fault::new("black hole for 120 s", "black-hole=120s").lasts(120),
+    Fault::new("loss 1 %", "drop=1%").lasts(2).carries(1 << 20),
+    Fault::new("loss 5 %", "drop=5%").lasts(2).carries(1 << 20),
+    Fault::new("loss 20 %", "drop=20%")
+        .lasts(2)
+        .carries(1 << 20),
+    Fault::new("reorder 10 %", "reorder=10%").lasts(2),
+    Fault::new("duplicates 10 %", "duplicate=10%").lasts(2),
+    Fault::new("delay 50 ms", "delay=50ms,jitter=10ms").lasts(2),
+    Fault::new("delay 200 ms", "delay=200ms,jitter=50ms").lasts(2),
+    Fault::new("delay 1000 ms", "delay=1s,jitter=200ms")
+        .lasts(5)
+        .carries(256 << 10),
+    Fault::new("acknowledgements swallowed for 10 s", "swallow-acks=10s").lasts(10),
+    Fault::new("pause_publication for 10 s", "pause=10s").lasts(10),
+    Fault::new(
+        "reset, reconnects refused for 60 s",
+        "refuse-connections=60s,reset",
+    )
+    .lasts(60),
+    Fault::new("expired token", "expire-tokens,cut"),
+    Fault::new(
+        "expired credentials, renewed after 10 s",
+        "expire-credentials=10s,cut",
+    )
+    .lasts(10),
+    Fault::new("expired cell in the stream URL", "expire-cells,cut"),
+    Fault::new("agent killed", "kill-agents"),
+    Fault::new("session terminated", "terminate"),
+    Fault::new("target rebooted, back after 10 s", "offline=10s").lasts(10),
+];
+
+/// Every kind of fault, short.
+pub(crate) const REDUCED: &[Fault] = &[
+    Fault::new("close 1000 every second", "cut/1s")
+        .lasts(3)
+        .carries(1 << 20),
+    Fault::new("abrupt reset", "reset").carries(1 << 20),
+    Fault::new("black hole for 1 s", "black-hole=1s")
+        .lasts(1)
+        .carries(1 << 20),
+    Fault::new("black hole for 5 s", "black-hole=5s")
+        .lasts(5)
+        .carries(1 << 20)
+        .impatient(),
+    Fault::new("loss 5 %", "drop=5%")
+        .lasts(1)
+        .carries(256 << 10),
+    Fault::new("reorder 10 %", "reorder=10%")
+        .lasts(1)
+        .carries(1 << 20),
+    Fault::new("duplicates 10 %", "duplicate=10%")
+        .lasts(1)
+        .carries(1 << 20),
+    Fault::new("delay 50 ms", "delay=50ms,jitter=10ms")
+        .lasts(1)
+        .carries(1 << 20),
+    Fault::new("acknowledgements swallowed for 2 s", "swallow-acks=2s")
+        .lasts(2)
+        .carries(1 << 20),
+    Fault::new("pause_publication for 2 s", "pause=2s")
+        .lasts(2)
+        .carries(1 << 20),
+    Fault::new(
+        "reset, reconnects refused for 2 s",
+        "refuse-connections=2s,reset",
+    )
+    .lasts(2)
+    .carries(1 << 20),
+    Fault::new("expired token", "expire-tokens,cut").carries(1 << 20),
+    Fault::new(
+        "expired credentials, renewed after 2 s",
+        "expire-credentials=2s,cut",
+    )
+    .lasts(2)
+    .carries(1 << 20),
+    Fault::new("expired cell in the stream URL", "expire-cells,cut").carries(1 << 20),
+    Fault::new("agent killed", "kill-agents").carries(1 << 20),
+    Fault::new("session terminated", "terminate").carries(1 << 20),
+    Fault::new("target rebooted, back after 2 s", "offline=2s")
+        .lasts(2)
+        .carries(1 << 20),
+];
