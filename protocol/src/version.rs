@@ -29,6 +29,13 @@ impl Version {
         self > Self([3, 0, 196, 0])
     }
 
+    /// Returns whether an agent of this version connects to hosts other than its own.
+    ///
+    /// Source: PROTOCOL, "Protocol-relevant versions".
+    pub fn agent_reaches_remote_hosts(self) -> bool {
+        self >= Self([3, 1, 1374, 0])
+    }
+
     /// Returns whether an agent of this version drops a mux session that stays silent for 30 s.
     pub fn agent_expects_keep_alive(self) -> bool {
         self <= Self([3, 1, 1511, 0])
@@ -98,6 +105,8 @@ mod tests {
         assert!(version("3.0.196.1").agent_multiplexes());
         assert!(!version("2.3.722.0").agent_honours_terminate_flag());
         assert!(version("2.3.756.0").agent_honours_terminate_flag());
+        assert!(version("3.1.1374.0").agent_reaches_remote_hosts());
+        assert!(!version("3.1.1260.0").agent_reaches_remote_hosts());
         assert!(version("3.1.1511.0").agent_expects_keep_alive());
         assert!(!version("3.1.1511.1").agent_expects_keep_alive());
         assert!(version("3.2.1041.0").agent_acknowledges_repetitions());
