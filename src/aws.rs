@@ -2,17 +2,22 @@
 
 pub mod config;
 mod credentials;
+mod ecs;
 mod endpoints;
 mod environment;
 mod error;
 mod identity;
 mod instance_connect;
+pub mod inventory;
 pub mod kms;
+mod node;
 mod retry;
+pub mod selector;
 pub mod session;
 mod sign;
 pub mod stream_url;
 pub mod target;
+mod unreachable;
 
 #[cfg(test)]
 mod tests;
@@ -28,10 +33,13 @@ use crate::net::connector::Connector;
 
 pub use config::Options;
 pub use endpoints::Service;
+pub use inventory::Found;
 pub use kms::DataKeyRequest;
+pub use node::{Node, NodeState};
+pub use selector::{Selector, TargetKind};
 pub use session::{ResumeError, Resumption, StartSession, StartedSession, Token};
 pub use stream_url::StreamUrl;
-pub use target::TargetKind;
+pub use target::{Choice, Target};
 
 use credentials::CachedProvider;
 use endpoints::Endpoints;

@@ -7,6 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, value_parser};
 use clap_complete::Shell;
 use url::Url;
 
+use crate::completion;
 use crate::failure::{Exit, Failure};
 use crate::spec::Forward;
 
@@ -16,12 +17,14 @@ pub use lab::{AgentArgs, EmbeddedLabArgs, LabArgs};
 
 pub use network::NetworkArgs;
 pub use ssh::{KeyArgs, ProxyArgs, SshConfigArgs};
+pub use target::{ConfigArgs, SelectionArgs, TargetsArgs};
 
 mod console;
 #[cfg(feature = "lab")]
 mod lab;
 mod network;
 mod ssh;
+mod target;
 mod text;
 mod tips;
 
@@ -108,6 +111,12 @@ pub enum Job {
     /// are those the stanza gives to `ssmfwd proxy`.
     SshConfig(Box<SshConfigArgs>),
 
+    /// List the targets there are, or what SELECTOR names.
+    ///
+    /// CAN tells what the version of a target's agent allows: mux is many connections in one session, hosts is
+    /// connections to hosts behind the target. What is listed is what shells complete for some minutes.
+    Targets(Box<TargetsArgs>),
+
     /// Run a Session Manager of your own on loopback; no AWS account is needed.
     ///
     /// It serves the Systems Manager API, the message gateway and one agent per TARGET, prints the environment that
@@ -155,6 +164,7 @@ impl Job {
             Self::Shell(args) => args.console.output.into(),
             Self::Exec(args) => args.console.output.into(),
             Self::Proxy(args) => args.output(),
+            Self::Targets(args) => args.output,
             #[cfg(feature = "lab")]
             Self::Lab(args) => args.output,
             Self::Plugin { .. }
@@ -172,6 +182,7 @@ pub enum Page {
     Exec,
     Proxy,
     SshConfig,
+    Targets,
     #[cfg(feature = "lab")]
     Lab,
     Plugin,
@@ -187,6 +198,7 @@ impl Page {
             Self::Exec => "exec",
             Self::Proxy => "proxy",
             Self::SshConfig => "ssh-config",
+            Self::Targets => "targets",
             #[cfg(feature = "lab")]
             Self::Lab => "lab",
             Self::Plugin => "plugin",
@@ -201,8 +213,7 @@ impl Page {
 // Arguments that come from flattened structs are no members of a group; whether there is a main job, TARGET tells.
 #[group(arg = "target")]
 pub struct ForwardArgs {
-    /// The managed node to go through, such as i-0123456789abcdef0 or mi-0123456789abcdef0.
-    #[arg(required = true, value_parser = NonEmptyStringValueParser::new())]
+    #[arg(required = true, help = text::TARGET, long_help = text::TARGET_LONG, add = completion::targets(), value_parser = NonEmptyStringValueParser::new())]
     pub target: String,
 
     // The grammar's brackets would be links in a doc comment.
@@ -217,6 +228,8 @@ pub struct ForwardArgs {
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 
+    #[command(flatten)]
+    pub selection: SelectionArgs,
     #[command(flatten)]
     pub session: SessionArgs,
     #[command(flatten)]
@@ -318,7 +331,7 @@ pub struct ConnectionArgs {
 #[command(next_help_heading = "AWS options")]
 pub struct AwsArgs {
     /// The profile of the shared configuration files.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = completion::profiles())]
     pub profile: Option<String>,
 
     /// The AWS region.

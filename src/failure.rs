@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::aws::Node;
+
 /// Why the process ends, as its exit code. The numbers are part of the command-line contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -36,6 +38,8 @@ pub struct Failure {
     pub message: String,
     /// What the user can do about it.
     pub hint: Option<String>,
+    /// The nodes between which nothing tells.
+    pub matches: Vec<Node>,
     /// Neither time nor other credentials for the same caller will change the answer.
     pub is_permanent: bool,
 }
@@ -47,6 +51,7 @@ impl Failure {
             exit,
             message: message.into(),
             hint: None,
+            matches: Vec::new(),
             is_permanent: false,
         }
     }
@@ -55,6 +60,13 @@ impl Failure {
     #[must_use]
     pub fn permanent(mut self) -> Self {
         self.is_permanent = true;
+        self
+    }
+
+    /// Adds the nodes to choose from.
+    #[must_use]
+    pub fn with_matches(mut self, matches: Vec<Node>) -> Self {
+        self.matches = matches;
         self
     }
 

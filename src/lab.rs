@@ -12,6 +12,7 @@ mod chaos;
 mod clock;
 mod conditions;
 mod control;
+mod description;
 mod destination;
 mod document;
 mod faults;
@@ -29,7 +30,7 @@ mod stall;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -109,8 +110,7 @@ impl Default for Config {
 /// A machine of the lab.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// As in StartSession: `i-…`, `mi-…`, or `ecs:CLUSTER_TASK_RUNTIMEID` for a task with one
-    /// container.
+    /// As in StartSession: `i-…`, `mi-…`, or `ecs:CLUSTER_TASK_RUNTIMEID` for a container of a task.
     pub id: String,
     /// Whether its agent is connected. An offline target is listed, but sessions are refused.
     pub online: bool,
@@ -120,6 +120,16 @@ pub struct Target {
     pub tags: BTreeMap<String, String>,
     /// The operating system, as DescribeInstanceInformation names it.
     pub platform_name: String,
+    /// The private address that the inventory tells. Nothing listens there.
+    pub ip: IpAddr,
+    /// The host name that the inventory tells; without one, a name is made of the id.
+    pub computer_name: Option<String>,
+    /// The Availability Zone.
+    pub zone: String,
+    /// The service of ECS that the task belongs to.
+    pub service: Option<String>,
+    /// The container's name in its task.
+    pub container: String,
 }
 
 impl Target {
@@ -131,6 +141,11 @@ impl Target {
             agent_version: DEFAULT_AGENT_VERSION.to_owned(),
             tags: BTreeMap::new(),
             platform_name: "Amazon Linux".to_owned(),
+            ip: Ipv4Addr::LOCALHOST.into(),
+            computer_name: None,
+            zone: "us-east-1a".to_owned(),
+            service: None,
+            container: "app".to_owned(),
         }
     }
 }

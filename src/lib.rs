@@ -7,9 +7,12 @@ pub mod aws;
 pub mod backoff;
 pub mod cli;
 pub mod command;
+pub mod completion;
+pub mod config_file;
 pub mod driver;
 pub mod endpoint;
 pub mod failure;
+pub mod known_targets;
 #[cfg(feature = "lab")]
 pub mod lab;
 pub mod local;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use ssmfwd::cli::{Cli, Job};
 use ssmfwd::command;
+use ssmfwd::completion;
 use ssmfwd::failure::{Exit, Failure};
 use ssmfwd::open_files;
 use ssmfwd::output::{self, Printer};
@@ -11,6 +12,7 @@ use ssmfwd::settings::{ConsoleSettings, ExecSettings, Settings};
 use tokio::runtime::Builder;
 
 fn main() -> ExitCode {
+    completion::answer();
     let job = match plugin_job() {
         Some(job) => Ok(job),
         None => match Cli::from_arguments(std::env::args_os()) {
@@ -52,7 +54,7 @@ fn run(job: Job, printer: &Printer) -> Result<ExitCode, Failure> {
             return block_on(command::forward::run(settings, *printer));
         }
         Job::Shell(args) => {
-            let settings = ConsoleSettings::from(*args);
+            let settings = ConsoleSettings::try_from(*args)?;
             return block_on(command::shell::run(settings, *printer));
         }
         Job::Exec(args) => {
@@ -60,6 +62,7 @@ fn run(job: Job, printer: &Printer) -> Result<ExitCode, Failure> {
             return block_on(command::exec::run(settings, *printer));
         }
         Job::Proxy(args) => return block_on(command::proxy::run(*args, *printer)),
+        Job::Targets(args) => return block_on(command::targets::run(*args, *printer)),
         Job::SshConfig(args) => command::ssh_config::run(*args, printer)?,
         #[cfg(feature = "lab")]
         Job::Lab(args) => return block_on(command::lab::run(*args, *printer)),

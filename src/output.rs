@@ -10,7 +10,8 @@ use std::process::ExitCode;
 use crate::cli::OutputArgs;
 use crate::failure::{Exit, Failure};
 
-pub use event::{Action, Event, Mapping};
+pub use event::{Action, Event};
+pub use mapping::Mapping;
 pub use surface::{set_full_screen, take_overwritten};
 pub use writer::flush;
 
@@ -18,6 +19,8 @@ use writer::Destination;
 
 mod event;
 pub mod log;
+mod mapping;
+pub mod nodes;
 mod surface;
 mod writer;
 
@@ -140,10 +143,23 @@ impl Printer {
             return None;
         }
         Some(match (self.format, event) {
-            (Format::Brief, Event::Error { message, hint, .. }) => match hint {
-                Some(hint) => format!("ssmfwd: {message}; {hint}\n"),
-                None => format!("ssmfwd: {message}\n"),
-            },
+            (
+                Format::Brief,
+                Event::Error {
+                    message,
+                    hint,
+                    matches,
+                    ..
+                },
+            ) => {
+                let ids: Vec<_> = matches.iter().map(|node| node.id.as_str()).collect();
+                let ids = match ids.is_empty() {
+                    true => String::new(),
+                    false => format!(" ({})", ids.join(", ")),
+                };
+                let hint = hint.as_ref().map(|hint| format!("; {hint}"));
+                format!("ssmfwd: {message}{ids}{}\n", hint.unwrap_or_default())
+            }
             (Format::Brief, event) => format!("ssmfwd: {event}\n"),
             (Format::Human | Format::Json, event) => format!("{event}\n"),
         })

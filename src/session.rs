@@ -46,6 +46,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Session {
     id: String,
+    target: String,
     established: Established,
     shared: Shared<Channel>,
     aws: Arc<Aws>,
@@ -134,13 +135,15 @@ impl Session {
         options: Options,
         shutdown: &CancellationToken,
     ) -> Result<Self, StartError> {
-        let started = begin(&aws, &request, shutdown).await?;
-        tracing::debug!(
-            session_id = started.session_id,
-            target = request.target,
-            "session started"
-        );
-        Self::open(aws, started, &request.target, options, shutdown).await
+        let target = tokio::select! {
+            target = aws.resolve(&request.target) => target.map_err(StartError::Failed)?,
+            () = shutdown.cancelled() => return Err(StartError::Interrupted {
+                may_have_begun: false,
+            }),
+        };
+        let started = begin(&aws, &target, &request, shutdown).await?;
+        tracing::debug!(session_id = started.session_id, target, "session started");
+        Self::open(aws, started, &target, options, shutdown).await
     }
 
     /// Opens the data channel of a session that somebody has started, and waits until connections can
@@ -175,6 +178,11 @@ impl Session {
     /// The session's id.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The identifier of the target it goes to.
+    pub fn target(&self) -> &str {
+        &self.target
     }
 
     /// What the handshake brought.
@@ -297,10 +305,11 @@ impl Opener {
 /// Calls StartSession. If interrupted meanwhile, ends the session that may begin nevertheless.
 async fn begin(
     aws: &Aws,
+    target: &str,
     request: &StartSession,
     shutdown: &CancellationToken,
 ) -> Result<StartedSession, StartError> {
-    let mut starting = pin!(aws.start_session(request));
+    let mut starting = pin!(aws.start_session(target, request));
     tokio::select! {
         started = &mut starting => return started.map_err(StartError::Failed),
         () = shutdown.cancelled() => {}
@@ -351,6 +360,7 @@ async fn connect(
     match established_rx.await {
         Ok(established) => Ok(Session {
             id: started.session_id,
+            target: target.to_owned(),
             established,
             shared,
             aws,

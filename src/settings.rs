@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::time::Duration;
 
-use crate::aws;
+use crate::aws::{self, Target};
 #[cfg(feature = "lab")]
-use crate::cli::AgentArgs;
+use crate::cli::EmbeddedLabArgs;
 use crate::cli::{AwsArgs, ConnectionArgs, ForwardArgs};
 use crate::failure::{Exit, Failure};
 use crate::net::liveness::Liveness;
@@ -22,8 +22,8 @@ pub use console::{ConsoleSettings, ExecSettings};
 /// The main job, ready to be run.
 #[derive(Debug)]
 pub struct Settings {
-    /// The managed node to go through.
-    pub target: String,
+    /// What to go through.
+    pub target: Target,
     /// The forwards, in the order they were typed; at least one.
     pub forwards: Vec<ForwardSettings>,
     /// Why the sessions are started, for the audit log.
@@ -68,7 +68,7 @@ pub struct ServiceSettings {
     pub aws: AwsArgs,
     /// The embedded lab to use instead of AWS.
     #[cfg(feature = "lab")]
-    pub lab: Option<AgentArgs>,
+    pub lab: Option<EmbeddedLabArgs>,
 }
 
 impl From<AwsArgs> for aws::Options {
@@ -108,7 +108,7 @@ impl Settings {
         };
         let mut command = args.command.into_iter();
         Ok(Self {
-            target: args.target,
+            target: args.selection.target(&args.target)?,
             warnings: forwards.iter().filter_map(warning).collect(),
             forwards,
             reason: args.session.start.reason,
@@ -121,7 +121,7 @@ impl Settings {
             service: ServiceSettings {
                 aws: args.aws,
                 #[cfg(feature = "lab")]
-                lab: args.lab.lab.then_some(args.lab.agent),
+                lab: args.lab.lab.then_some(args.lab),
             },
             readiness: Readiness::open(args.ready_fd)?,
             command: command.next().map(|program| Command {

@@ -3,4 +3,4 @@
 pub mod config_file;
 pub mod key;
 pub mod key_file;
-mod private_file;
+pub(crate) mod private_file;

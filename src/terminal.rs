@@ -80,6 +80,17 @@ pub fn size() -> Option<(u16, u16)> {
     })
 }
 
+/// Columns of the terminal that standard output goes to; `None` if that is none.
+pub fn output_width() -> Option<usize> {
+    let size = size().filter(|_| io::stdout().is_terminal())?;
+    Some(size.0.into())
+}
+
+/// Whether the user can be asked: standard input and standard error are a terminal.
+pub fn can_ask() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
 /// Makes the terminal as it was before it was made raw, if it was.
 fn restore() {
     // A terminal that has gone away needs no restoring.

@@ -213,6 +213,8 @@ impl<N: Narrator> Tunnel<N> {
                 (true, Some(cause)) => self.policy.after(cause, age, Instant::now()),
                 _ => Next::Never,
             };
+            // Whatever ended it: what has the target's name may be another node by now.
+            self.plan.request.target.forget(ended.target());
             let gone = Gone {
                 session_id: ended.id().to_owned(),
                 reason: failure.message.clone(),

@@ -11,7 +11,8 @@ use std::process::{Command, Stdio};
 use clap::ValueEnum;
 use clap_complete::{Generator, Shell};
 use ssmfwd::cli::Page;
-use ssmfwd::command::{completions, man};
+use ssmfwd::command::man;
+use ssmfwd::completion;
 
 #[test]
 fn texts_and_exit_codes() {
@@ -23,7 +24,7 @@ fn texts_and_exit_codes() {
 fn checked_in_files_are_what_would_be_generated() {
     let mut files = Vec::new();
     for shell in Shell::value_variants() {
-        files.push((shell.file_name("ssmfwd"), completions::script(*shell)));
+        files.push((shell.file_name("ssmfwd"), completion::script(*shell)));
     }
     files.push(("ssmfwd.1".to_owned(), man::text(None).unwrap()));
     for page in Page::value_variants() {

@@ -24,6 +24,7 @@ use super::endpoints::{Endpoints, Service};
 use super::environment::Source;
 use super::{Aws, error};
 use crate::failure::{Exit, Failure};
+use crate::known_targets::Account;
 use crate::net::connector::Connector;
 use crate::net::http;
 use crate::net::proxy::ProxyUrl;
@@ -123,6 +124,18 @@ impl Aws {
     /// The way to the services, which the data channel takes too.
     pub(crate) fn connector(&self) -> &Connector {
         &self.connector
+    }
+
+    /// What was selected on the command line; `None` for a service that is embedded.
+    pub(crate) fn account(&self) -> Option<Account> {
+        if self.options.credentials.is_some() {
+            return None;
+        }
+        Some(Account {
+            profile: self.options.profile.clone(),
+            region: self.options.region.clone(),
+            endpoint_url: self.options.endpoint_url.clone(),
+        })
     }
 
     /// Returns the region sessions are started in.

@@ -4,7 +4,7 @@ use aws_sdk_ec2instanceconnect::Client;
 use aws_sdk_ssm::error::ProvideErrorMetadata;
 use aws_sdk_ssm::types::{InstanceInformation, PlatformType};
 
-use super::target::explain_unknown;
+use super::unreachable::explain_unknown;
 use super::{Aws, Service};
 use crate::failure::{Exit, Failure};
 

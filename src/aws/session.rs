@@ -10,14 +10,14 @@ use aws_sdk_ssm::types::ConnectionStatus;
 use tracing::{debug, warn};
 
 use super::retry::OnlyIfAnswered;
-use super::{Aws, Service, StreamUrl, TargetKind, error};
+use super::{Aws, Service, StreamUrl, Target, error};
 use crate::failure::{Exit, Failure};
 
 /// What to start a session with.
 #[derive(Debug, Clone)]
 pub struct StartSession {
-    /// Identifier of the target; see [`TargetKind`].
-    pub target: String,
+    /// The target.
+    pub target: Target,
     /// Name or ARN of the session document; without one, the account's shell is started.
     pub document: Option<String>,
     /// Parameters of the document. They may hold host names and commands.
@@ -82,22 +82,26 @@ impl fmt::Debug for Token {
 }
 
 impl Aws {
-    /// Starts a session. The caller must see to it that it is terminated.
+    /// Starts a session with the target `id`, which is what [`Aws::resolve`] makes of the request's. The caller must
+    /// see to it that it is terminated.
     ///
     /// # Errors
     ///
-    /// [`Exit::Usage`] if the target is malformed, [`Exit::Target`] if it is unknown or not
-    /// connected, [`Exit::Credentials`] if the call is not permitted, [`Exit::Failure`] if the
-    /// service cannot be reached in time, refuses, or answers nonsense.
-    pub async fn start_session(&self, request: &StartSession) -> Result<StartedSession, Failure> {
-        let kind = TargetKind::of(&request.target)?;
+    /// [`Exit::Target`] if the target is unknown or not connected, [`Exit::Credentials`] if the
+    /// call is not permitted, [`Exit::Failure`] if the service cannot be reached in time, refuses,
+    /// or answers nonsense.
+    pub async fn start_session(
+        &self,
+        id: &str,
+        request: &StartSession,
+    ) -> Result<StartedSession, Failure> {
         // Looked up before the call, whose deadlines do not allow for a person typing a code.
         self.credentials().await?;
         let parameters = request.parameters.clone();
         let result = self
             .client
             .start_session()
-            .target(&request.target)
+            .target(id)
             .set_document_name(request.document.clone())
             .set_parameters((!parameters.is_empty()).then(|| parameters.into_iter().collect()))
             .set_reason(request.reason.clone())
@@ -108,7 +112,8 @@ impl Aws {
         let output = match result {
             Ok(output) => output,
             Err(error) if is_not_connected(error.code()) => {
-                return Err(self.explain_unreachable(&request.target, kind).await);
+                request.target.forget(id);
+                return Err(self.explain_unreachable(id).await);
             }
             Err(error) => return Err(self.api_failure("ssm:StartSession", &error)),
         };

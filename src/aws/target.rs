@@ -1,218 +1,231 @@
-//! What a target is called, and why one cannot be reached.
+//! Which target sessions go to: found when the first one starts, and again after one was lost.
 
-use std::time::Duration;
+use std::cmp::Reverse;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aws_sdk_ssm::error::ProvideErrorMetadata;
-use aws_sdk_ssm::primitives::DateTimeFormat;
-use aws_sdk_ssm::types::{InstanceInformation, InstanceInformationStringFilter, PingStatus};
+use futures_util::future::join_all;
 use tracing::debug;
 
-use super::Aws;
-use super::error::chain;
+use super::{Aws, Node, NodeState, Selector};
 use crate::failure::{Exit, Failure};
 
-/// The kinds of targets Session Manager knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TargetKind {
-    /// An EC2 instance: `i-` and hexadecimal digits.
-    Instance,
-    /// A machine registered by hybrid activation: `mi-` and hexadecimal digits.
-    Hybrid,
-    /// A container of an ECS task: `ecs:CLUSTER_TASK_RUNTIMEID`.
-    EcsContainer,
+/// What a user called a target, and the node it stands for at the moment.
+///
+/// Clones share what was found, so that all sessions of a command go to the same node.
+#[derive(Clone)]
+pub struct Target(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    selector: Selector,
+    takes_any: bool,
+    found: Mutex<Found>,
+    /// Held during a lookup: whoever else needs the answer waits for it.
+    lookup: tokio::sync::Mutex<()>,
 }
 
-impl TargetKind {
-    /// Tells what kind of target an identifier names. The number of digits is left to the
-    /// service.
-    ///
-    /// # Errors
-    ///
-    /// [`Exit::Usage`] with the accepted forms if it is none of them.
-    pub fn of(target: &str) -> Result<Self, Failure> {
-        let kind = if target.strip_prefix("i-").is_some_and(is_hex) {
-            Some(Self::Instance)
-        } else if target.strip_prefix("mi-").is_some_and(is_hex) {
-            Some(Self::Hybrid)
-        } else if target.strip_prefix("ecs:").is_some_and(is_container) {
-            Some(Self::EcsContainer)
-        } else {
-            None
+struct Found {
+    /// What sessions are started with.
+    current: Option<String>,
+    /// What they were started with last, which is preferred as long as it can be reached.
+    previous: Option<String>,
+    /// Nothing is looked up: it is an identifier, or the user has chosen one.
+    is_fixed: bool,
+}
+
+/// What a target stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// This id.
+    One(String),
+    /// One of these, and nothing tells which.
+    Several(Vec<Node>),
+}
+
+impl Target {
+    /// What the user calls `name`, and what that means. With `takes_any`, one of several nodes is as good as another.
+    pub fn new(name: impl Into<String>, selector: Selector, takes_any: bool) -> Self {
+        let is_fixed = matches!(selector, Selector::Id(_));
+        let current = match &selector {
+            Selector::Id(id) => Some(id.clone()),
+            _ => None,
         };
-        kind.ok_or_else(|| {
-            Failure::new(
-                Exit::Usage,
-                format!("`{target}` is not the identifier of a target"),
-            )
-            .with_hint(
-                "a target is i-0123456789abcdef0, mi-0123456789abcdef0 or \
-                     ecs:CLUSTER_TASK_RUNTIMEID",
-            )
-        })
+        Self(Arc::new(Inner {
+            name: name.into(),
+            takes_any: takes_any || selector.takes_any(),
+            selector,
+            found: Mutex::new(Found {
+                current,
+                previous: None,
+                is_fixed,
+            }),
+            lookup: tokio::sync::Mutex::default(),
+        }))
+    }
+
+    /// The target with this identifier, which is never looked up.
+    pub fn id(id: impl Into<String>) -> Self {
+        let id = id.into();
+        Self::new(id.clone(), Selector::Id(id), false)
+    }
+
+    /// What the user called it.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// What that means.
+    pub fn selector(&self) -> &Selector {
+        &self.0.selector
+    }
+
+    /// The identifier, if it is known without another lookup.
+    pub fn current(&self) -> Option<String> {
+        self.found().current.clone()
+    }
+
+    /// Has it stand for `id` from now on, whatever else has its name.
+    pub fn fix(&self, id: &str) {
+        let mut found = self.found();
+        found.current = Some(id.to_owned());
+        found.is_fixed = true;
+    }
+
+    /// Has it looked up before the next session, unless it has been since sessions went to `id`. What is fixed stays.
+    pub fn forget(&self, id: &str) {
+        let mut found = self.found();
+        if !found.is_fixed && found.current.as_deref() == Some(id) {
+            found.previous = found.current.take();
+        }
+    }
+
+    fn remember(&self, id: &str) {
+        self.found().current = Some(id.to_owned());
+    }
+
+    fn found(&self) -> MutexGuard<'_, Found> {
+        // Nothing panics while it is held.
+        self.0.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn is_hex(digits: &str) -> bool {
-    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit())
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.name)
+    }
 }
 
-/// Checks `CLUSTER_TASK_RUNTIMEID`; the cluster's name may contain underscores itself.
-fn is_container(name: &str) -> bool {
-    let mut parts = name.rsplitn(3, '_');
-    let is_name = |part: Option<&str>| {
-        part.is_some_and(|part| {
-            let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-            !part.is_empty() && part.bytes().all(is_allowed)
-        })
-    };
-    is_name(parts.next()) && is_name(parts.next()) && is_name(parts.next())
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Target({self})")
+    }
 }
 
 impl Aws {
-    /// Explains why the service says that a target is not connected, as far as it can be found
-    /// out.
-    pub(super) async fn explain_unreachable(&self, target: &str, kind: TargetKind) -> Failure {
-        // ECS tasks are not in the inventory of managed nodes.
-        if kind == TargetKind::EcsContainer {
-            return Failure::new(Exit::Target, format!("{target} is not connected")).with_hint(
-                "the task must be running and have been started with execute-command enabled",
-            );
+    /// Finds out where to start a session. Costs nothing if that is known.
+    ///
+    /// # Errors
+    ///
+    /// [`Exit::Target`] if there is no such target, or several of which none can be chosen, and as
+    /// [`find`](Self::find).
+    pub async fn resolve(&self, target: &Target) -> Result<String, Failure> {
+        match self.choose(target).await? {
+            Choice::One(id) => Ok(id),
+            Choice::Several(nodes) => Err(ambiguous(target, nodes)),
         }
-        match tokio::time::timeout(LOOKUP_DEADLINE, self.describe(target)).await {
-            Ok(Ok(Some(node))) => explain_known(target, &node),
-            Ok(Ok(None)) => explain_unknown(target, &self.region),
-            Ok(Err(why)) => {
-                debug!(target, why, "the inventory cannot be asked");
-                explain_unspecific(target, &self.region)
+    }
+
+    /// Finds out where to start a session, or between what one would have to choose.
+    ///
+    /// # Errors
+    ///
+    /// As [`resolve`](Self::resolve), except that several nodes are none.
+    pub async fn choose(&self, target: &Target) -> Result<Choice, Failure> {
+        if let Some(id) = target.current() {
+            return Ok(Choice::One(id));
+        }
+        let _one_at_a_time = target.0.lookup.lock().await;
+        if let Some(id) = target.current() {
+            return Ok(Choice::One(id));
+        }
+        let found = self.find(&target.0.selector).await?;
+        let choice = match <[Node; 1]>::try_from(found.nodes) {
+            // Whether it can be reached, StartSession tells best.
+            Ok([node]) => Choice::One(node.id),
+            Err(nodes) if nodes.is_empty() => {
+                return Err(self.nothing_found(&target.0.selector, &found.similar));
             }
-            Err(_) => explain_unspecific(target, &self.region),
+            Err(nodes) => self.choose_from(target, nodes).await?,
+        };
+        if let Choice::One(id) = &choice {
+            debug!(%target, id, "target found");
+            target.remember(id);
+        }
+        Ok(choice)
+    }
+
+    /// Chooses between several nodes: the one that can be reached or, if any will do, the best of those.
+    async fn choose_from(&self, target: &Target, mut nodes: Vec<Node>) -> Result<Choice, Failure> {
+        self.look_closer(&mut nodes).await;
+        let mut online: Vec<_> = nodes
+            .iter()
+            .filter(|node| node.state == NodeState::Online)
+            .collect();
+        if target.0.takes_any {
+            let previous = target.found().previous.clone();
+            // Times in RFC 3339 and in one time zone have the order of their texts.
+            online.sort_by_key(|node| {
+                let is_previous = previous.as_ref() == Some(&node.id);
+                Reverse((is_previous, node.last_ping.clone()))
+            });
+            online.truncate(1);
+        }
+        match online[..] {
+            [node] => Ok(Choice::One(node.id.clone())),
+            [] => Err(none_online(target, nodes)),
+            _ => Ok(Choice::Several(nodes)),
         }
     }
 
-    pub(super) async fn describe(
-        &self,
-        target: &str,
-    ) -> Result<Option<InstanceInformation>, String> {
-        let filter = InstanceInformationStringFilter::builder()
-            .key("InstanceIds")
-            .values(target)
-            .build()
-            .map_err(|error| chain(&error))?;
-        let request = self.client.describe_instance_information().filters(filter);
-        let output = request.send().await.map_err(|error| {
-            let code = error.code().unwrap_or("no answer");
-            code.to_owned()
-        })?;
-        let nodes = output.instance_information_list.unwrap_or_default();
-        Ok(nodes
-            .into_iter()
-            .find(|node| node.instance_id() == Some(target)))
+    /// Asks of which nodes that are said to be online the agent is connected now: the inventory learns of the end of a
+    /// node only after minutes.
+    async fn look_closer(&self, nodes: &mut [Node]) {
+        let asked = nodes.iter_mut().filter(|node| {
+            // Containers are described with their agents.
+            node.state == NodeState::Online && !node.id.starts_with("ecs:")
+        });
+        let looks = asked.take(MAX_LOOKS).map(async |node: &mut Node| {
+            // Without an answer, the inventory's holds.
+            if self.is_connected(&node.id).await == Ok(false) {
+                node.state = NodeState::Lost;
+            }
+        });
+        join_all(looks).await;
     }
 }
 
-/// Longest wait for the inventory. It only improves a message, so the user is not kept long.
-const LOOKUP_DEADLINE: Duration = Duration::from_secs(5);
-
-pub(super) fn explain_unknown(target: &str, region: &str) -> Failure {
-    Failure::new(
-        Exit::Target,
-        format!("{target} is not known to Systems Manager in this account in {region}"),
-    )
-    .with_hint(
-        "check the identifier, --region and --profile; a new instance needs the agent, a role \
-         with AmazonSSMManagedInstanceCore, and a way to reach Systems Manager",
-    )
+/// Says that nothing tells which of several nodes is meant.
+pub fn ambiguous(target: &Target, nodes: Vec<Node>) -> Failure {
+    let message = format!("{} targets match `{target}`", nodes.len());
+    Failure::new(Exit::Target, message)
+        .with_hint("give one of the ids, or --any for one that is online")
+        .with_matches(nodes)
 }
 
-fn explain_known(target: &str, node: &InstanceInformation) -> Failure {
-    let seen = node
-        .last_ping_date_time()
-        .and_then(|time| time.fmt(DateTimeFormat::DateTime).ok())
-        .map(|time| format!(", last heard of at {time}"))
-        .unwrap_or_default();
-    match node.ping_status() {
-        Some(PingStatus::Online) => Failure::new(
-            Exit::Target,
-            format!("{target} is online, but its agent takes no sessions{seen}"),
-        )
-        .with_hint(
-            "its role must allow ssmmessages:CreateControlChannel, CreateDataChannel, \
-             OpenControlChannel and OpenDataChannel, and it must reach the ssmmessages endpoint",
-        ),
-        status => {
-            let status = status.map_or("unknown", PingStatus::as_str);
-            Failure::new(
-                Exit::Target,
-                format!("{target} is not connected to Systems Manager ({status}{seen})"),
-            )
-            .with_hint("check that the machine runs, that its agent runs, and its network")
-        }
-    }
+fn none_online(target: &Target, nodes: Vec<Node>) -> Failure {
+    let message = format!(
+        "none of the {} targets that match `{target}` is online",
+        nodes.len()
+    );
+    Failure::new(Exit::Target, message)
+        .with_hint("check that the machines run, that their agents run, and their network")
+        .with_matches(nodes)
 }
 
-fn explain_unspecific(target: &str, region: &str) -> Failure {
-    Failure::new(
-        Exit::Target,
-        format!("{target} is not connected to Systems Manager in {region}"),
-    )
-    .with_hint("check the identifier, --region and --profile, and that its agent runs")
-}
+/// Nodes that are looked at one by one; the service answers 50 such questions a second.
+const MAX_LOOKS: usize = 20;
 
 #[cfg(test)]
-mod tests {
-    use aws_sdk_ssm::primitives::DateTime;
-
-    use super::*;
-
-    #[test]
-    fn accepted_identifiers() {
-        for (target, kind) in [
-            ("i-0abc", TargetKind::Instance),
-            ("i-0123456789abcdef0", TargetKind::Instance),
-            ("mi-0123456789abcdef0", TargetKind::Hybrid),
-            ("ecs:web_0af1_0af1-265927825", TargetKind::EcsContainer),
-            (
-                "ecs:my_web-cluster_0af1_0af1-265927825",
-                TargetKind::EcsContainer,
-            ),
-        ] {
-            assert_eq!(TargetKind::of(target), Ok(kind), "{target}");
-        }
-    }
-
-    #[test]
-    fn refused_identifiers_say_what_is_accepted() {
-        for target in [
-            "",
-            "i-",
-            "i-xyz",
-            "mi-",
-            "web",
-            "ecs:",
-            "ecs:a_b",
-            "ecs:_b_c",
-            "ecs:a_b c_d",
-            "i-0abc\n",
-        ] {
-            let failure = TargetKind::of(target).unwrap_err();
-            assert_eq!(failure.exit, Exit::Usage, "{target:?}");
-            assert!(failure.hint.unwrap().contains("ecs:CLUSTER_TASK_RUNTIMEID"));
-        }
-    }
-
-    #[test]
-    fn a_lost_node_is_told_from_one_that_takes_no_sessions() {
-        let node = |status| {
-            InstanceInformation::builder()
-                .ping_status(status)
-                .last_ping_date_time(DateTime::from_secs(1_767_323_045))
-                .build()
-        };
-        let lost = explain_known("i-0abc", &node(PingStatus::ConnectionLost));
-        assert!(lost.message.contains("ConnectionLost"), "{lost}");
-        assert!(lost.message.contains("2026-01-02T03:04:05Z"), "{lost}");
-        let online = explain_known("i-0abc", &node(PingStatus::Online));
-        assert!(online.hint.unwrap().contains("CreateControlChannel"));
-        assert_eq!(lost.exit, Exit::Target);
-    }
-}
+#[cfg(feature = "lab")]
+mod tests;

@@ -5,14 +5,14 @@ use clap::builder::NonEmptyStringValueParser;
 
 #[cfg(feature = "lab")]
 use super::EmbeddedLabArgs;
-use super::{AwsArgs, DiagnosticArgs, StartArgs, parse_parameter};
+use super::{AwsArgs, DiagnosticArgs, SelectionArgs, StartArgs, parse_parameter, text};
+use crate::completion;
 use crate::terminal::escape::EscapeChar;
 
 /// The arguments of `ssmfwd shell`.
 #[derive(Debug, Args)]
 pub struct ShellArgs {
-    /// The managed node, such as i-0123456789abcdef0 or mi-0123456789abcdef0.
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    #[arg(help = text::TARGET, long_help = text::TARGET_LONG, add = completion::targets(), value_parser = NonEmptyStringValueParser::new())]
     pub target: String,
 
     /// The character that begins an escape at the start of a line, or none.
@@ -29,8 +29,7 @@ pub struct ShellArgs {
 /// The arguments of `ssmfwd exec`.
 #[derive(Debug, Args)]
 pub struct ExecArgs {
-    /// The managed node, such as i-0123456789abcdef0 or mi-0123456789abcdef0.
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    #[arg(help = text::TARGET, long_help = text::TARGET_LONG, add = completion::targets(), value_parser = NonEmptyStringValueParser::new())]
     pub target: String,
 
     /// The program to run and its arguments.
@@ -59,6 +58,8 @@ pub struct ExecArgs {
 /// What shells and commands have in common.
 #[derive(Debug, Args)]
 pub struct ConsoleArgs {
+    #[command(flatten)]
+    pub selection: SelectionArgs,
     #[command(flatten)]
     pub document: DocumentArgs,
     #[command(flatten)]

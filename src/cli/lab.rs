@@ -10,7 +10,7 @@ use url::Url;
 use super::{OutputArgs, parse_endpoint_url};
 
 /// `--lab`, and the options that shape it.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Lab options", group = agent_options_need_the_lab())]
 pub struct EmbeddedLabArgs {
     /// Use an embedded Session Manager in which TARGET exists, instead of AWS.
@@ -18,6 +18,12 @@ pub struct EmbeddedLabArgs {
     /// Its agent serves a small web page on port 80. Nothing leaves this machine.
     #[arg(long, conflicts_with_all = ["profile", "region", "endpoint_url", "endpoints", "proxy", "ca_bundle"])]
     pub lab: bool,
+
+    /// A node that exists in the lab, described as for ssmfwd lab; may be repeated.
+    ///
+    /// Without this option, there is one, which TARGET names.
+    #[arg(long = "node", value_name = "NODE", requires = "lab")]
+    pub nodes: Vec<String>,
 
     #[command(flatten)]
     pub agent: AgentArgs,
@@ -28,7 +34,12 @@ pub struct EmbeddedLabArgs {
 #[command(mut_arg("json", |arg| arg.help(JSON).long_help(JSON_LONG)))]
 #[command(mut_arg("verbose", |arg| arg.help("Print more: -vv debug logs, -vvv every message")))]
 pub struct LabArgs {
-    /// The targets that exist: i-…, mi-…, or ecs:CLUSTER_TASK_RUNTIMEID for a task of ECS.
+    /// The targets that exist: i-…, mi-…, or ecs:CLUSTER_TASKID_RUNTIMEID for a container of ECS, and what is told of each.
+    ///
+    /// As in i-0abc,Name=web,ip=10.0.1.24,asg=blue: behind the id and commas, KEY=VALUE is a tag, but for some keys: ip,
+    /// computer (the host name), platform (the name of the operating system), agent (its version), zone, asg (the Auto
+    /// Scaling group); for a container service and container, their names. tag:KEY=VALUE is always a tag. offline is a
+    /// target whose agent is not connected.
     #[arg(value_name = "TARGET", default_value = "i-0abc", value_parser = NonEmptyStringValueParser::new())]
     pub targets: Vec<String>,
 

@@ -5,22 +5,25 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgAction, Args, value_parser};
 
-use super::{AwsArgs, OutputArgs, parse_parameter, parse_reason};
+use super::{AwsArgs, OutputArgs, SelectionArgs, parse_parameter, parse_reason};
+use crate::completion;
 
 /// The arguments of `ssmfwd proxy`.
 #[derive(Debug, Args)]
 pub struct ProxyArgs {
-    /// The managed node to connect to, such as i-0123456789abcdef0.
+    /// The target to connect to: an id such as i-0123456789abcdef0, or another name as in ssmfwd --help.
     ///
-    /// A dot and what follows are ignored: in i-0abc.prod, it is the stanza of the ssh configuration that knows what prod
-    /// means.
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    /// Behind an id, a dot and what follows are ignored: in i-0abc.prod, it is the stanza of the ssh configuration that
+    /// knows what prod means.
+    #[arg(add = completion::targets(), value_parser = NonEmptyStringValueParser::new())]
     pub target: String,
 
     /// The port on TARGET.
     #[arg(default_value_t = 22, value_parser = value_parser!(u16).range(1..))]
     pub port: u16,
 
+    #[command(flatten)]
+    pub selection: SelectionArgs,
     #[command(flatten)]
     pub key: KeyArgs,
 

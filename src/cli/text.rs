@@ -1,5 +1,28 @@
 //! The parts of the help that belong to no single option.
 
+pub(super) const TARGET: &str =
+    "What to go through: an id such as i-0123456789abcdef0, a name, a tag, an address";
+
+pub(super) const TARGET_LONG: &str = "\
+What to go through. An id is used as it is; everything else is looked up, in the inventory of Systems Manager or in ECS, \
+and again whenever a session that was lost is replaced:
+
+  i-0123456789abcdef0      an EC2 instance; mi-… is a machine of a hybrid activation
+  web                      the node of that Name tag, or else of that name or host name
+  tag:Role=bastion         any other tag
+  asg:web                  an instance of the Auto Scaling group web that is online
+  10.0.1.24                a private IP address
+  ip-10-0-1-24.ec2.internal, db.corp.example
+                           a private DNS name, or the host name the node reports
+  ecs:CLUSTER/SERVICE[/CONTAINER], ecs:CLUSTER/TASKID[/CONTAINER]
+                           a container of a service, or of a task
+  ecs:CLUSTER_TASKID_RUNTIMEID
+                           the id of a container
+  @db                      what the configuration file says: [alias] db = \"web\"
+
+If several targets match and more than one is online, a terminal offers the choice; --any takes one. ssmfwd targets \
+lists what there is.";
+
 pub(super) const FORWARD: &str = "What to forward: [HOST:]REMOTE_PORT[:LOCAL]";
 
 pub(super) const FORWARD_LONG: &str = "\

@@ -39,7 +39,12 @@ pub async fn run(settings: ExecSettings, printer: Printer) -> Result<ExitCode, F
     let document = settings.request.document.clone();
     let documents = document.map(|name| (name, SessionKind::Command));
     let documents = documents.into_iter().collect();
-    let service = Service::start(&settings.service, &settings.request.target, documents).await?;
+    let service = Service::start(
+        &settings.service,
+        Some(settings.request.target.selector()),
+        documents,
+    )
+    .await?;
     let outcome = match start(&service, settings, &printer, &shutdown, &mut interrupts).await {
         Ok(mut session) => {
             greet(&session, &printer);

@@ -21,6 +21,7 @@ use crate::settings::{ForwardSettings, Settings};
 use crate::signals;
 use crate::tunnel::{Broken, Plan, Tunnel};
 
+use super::selection::settle;
 use super::service::{Service, close, not_started};
 use child::Child;
 use connections::{Connections, Forwarding};
@@ -42,7 +43,12 @@ pub async fn run(settings: Settings, printer: Printer) -> Result<ExitCode, Failu
         .forwards
         .iter()
         .map(|forward| (forward.document.clone(), PORT));
-    let service = Service::start(&settings.service, &settings.target, documents.collect()).await?;
+    let service = Service::start(
+        &settings.service,
+        Some(settings.target.selector()),
+        documents.collect(),
+    )
+    .await?;
     let outcome = forward(settings, listeners, &service, &printer, &shutdown).await;
     service.shutdown().await;
     outcome
@@ -55,7 +61,7 @@ fn bind(settings: &Settings, printer: &Printer) -> Result<Vec<Listener>, Failure
     }
     // Announced together: until the last one is bound, none is of use.
     for (forward, listener) in settings.forwards.iter().zip(&listeners) {
-        let mapping = Mapping::new(&settings.target, &forward.spec, listener.address());
+        let mapping = Mapping::new(settings.target.name(), &forward.spec, listener.address());
         let lazy = settings.is_lazy;
         printer.event(&Event::Listening { mapping, lazy });
     }
@@ -75,12 +81,15 @@ async fn forward(
         .iter()
         .zip(&listeners)
         .map(|(forward, listener)| {
-            let mapping = Mapping::new(&settings.target, &forward.spec, listener.address());
+            let mapping = Mapping::new(settings.target.name(), &forward.spec, listener.address());
             Narration::new(*printer, mapping)
         })
         .collect();
     let started = async {
         let aws = service.aws(shutdown).await?;
+        if !settings.is_lazy {
+            settle(&aws, &settings.target, printer, shutdown).await?;
+        }
         let plans: Vec<_> = settings
             .forwards
             .iter()
@@ -222,7 +231,7 @@ async fn serve(
         let (tunnel, gate) = Tunnel::new(Arc::clone(aws), plan, narration, stop.clone());
         let forwarding = Forwarding {
             forward: forward.spec.clone(),
-            target: settings.target.clone(),
+            target: settings.target.name().to_owned(),
             gate,
         };
         connections.accept_from(listener, forwarding);

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use ssmfwd_protocol::session::SessionKind;
 use ssmfwd_protocol::version::Version;
 
-use crate::aws::Options;
-use crate::cli::{AgentArgs, LabArgs};
+use crate::aws::{Options, Selector};
+use crate::cli::{AgentArgs, EmbeddedLabArgs, LabArgs};
 use crate::failure::{Exit, Failure};
 use crate::lab::{Config, Document, Lab, SessionType, Target};
 use crate::output::{Event, Format, Printer};
@@ -19,14 +19,16 @@ use crate::signals;
 /// When an option is wrong or the address cannot be listened on.
 pub async fn run(args: LabArgs, printer: Printer) -> Result<ExitCode, Failure> {
     let shutdown = signals::cancelled_by_signals()?;
+    let targets = described(&args.targets, &args.agent)?;
+    let ids = targets.iter().map(|target| target.id.clone()).collect();
     let lab = start(Config {
         listen: args.listen,
         public_url: args.public_url,
         authorized_keys_dir: args.authorized_keys_dir,
-        ..config(&args.targets, &args.agent)?
+        ..config(targets, &args.agent)?
     })
     .await?;
-    report(&printer, &lab, args.targets)?;
+    report(&printer, &lab, ids)?;
     shutdown.cancelled().await;
     lab.shutdown().await;
     Ok(ExitCode::SUCCESS)
@@ -59,10 +61,10 @@ pub(super) fn options(lab: &Lab) -> Options {
     }
 }
 
-/// Starts the lab of `--lab`, with the one target the command names, and the documents it uses.
+/// Starts the lab of `--lab`, with the nodes of `--node` or else one that `target` names, and the documents that are used.
 pub(super) async fn embedded(
-    args: &AgentArgs,
-    target: &str,
+    args: &EmbeddedLabArgs,
+    target: Option<&Selector>,
     documents: Vec<(String, SessionKind)>,
 ) -> Result<Lab, Failure> {
     let documents = documents.into_iter().map(|(name, kind)| {
@@ -73,9 +75,16 @@ pub(super) async fn embedded(
         };
         Document::new(name, session_type)
     });
+    let targets = match (&args.nodes[..], target) {
+        ([], Some(selector)) => vec![Target {
+            agent_version: args.agent.agent_version.clone(),
+            ..Target::named(selector)
+        }],
+        (nodes, _) => described(nodes, &args.agent)?,
+    };
     start(Config {
         documents: documents.collect(),
-        ..config(&[target.to_owned()], args)?
+        ..config(targets, &args.agent)?
     })
     .await
 }
@@ -90,7 +99,25 @@ async fn start(config: Config) -> Result<Lab, Failure> {
     })
 }
 
-fn config(targets: &[String], args: &AgentArgs) -> Result<Config, Failure> {
+/// The targets as they are described on the command line.
+fn described(texts: &[String], args: &AgentArgs) -> Result<Vec<Target>, Failure> {
+    let parse = |text: &String| {
+        // What is said of a target comes after what holds for all.
+        let (id, described) = text.split_once(',').unwrap_or((text, "online"));
+        let text = format!("{id},agent={},{described}", args.agent_version);
+        let target = Target::parse(&text).and_then(|target| match target.agent_version.parse() {
+            Ok::<Version, _>(_) => Ok(target),
+            Err(error) => Err(format!("agent={}: {error}", target.agent_version)),
+        });
+        target.map_err(|error| {
+            Failure::new(Exit::Usage, error)
+                .with_hint("a target of the lab is written as in i-0abc,Name=web,ip=10.0.1.24")
+        })
+    };
+    texts.iter().map(parse).collect()
+}
+
+fn config(targets: Vec<Target>, args: &AgentArgs) -> Result<Config, Failure> {
     let chaos = match &args.chaos {
         Some(text) => text
             .parse()
@@ -102,13 +129,7 @@ fn config(targets: &[String], args: &AgentArgs) -> Result<Config, Failure> {
         return Err(Failure::new(Exit::Usage, message));
     }
     Ok(Config {
-        targets: targets
-            .iter()
-            .map(|id| Target {
-                agent_version: args.agent_version.clone(),
-                ..Target::new(id)
-            })
-            .collect(),
+        targets,
         pace: args.pace,
         kms_key: args.kms_key.clone(),
         chaos,

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::bridge::Bridge;
 use super::outages::observer;
 use super::service::greet;
-use crate::aws::{Aws, StartSession, TargetKind};
+use crate::aws::{Aws, StartSession, Target, TargetKind};
 use crate::cli::{KeyArgs, ProxyArgs};
 use crate::failure::{Exit, Failure};
 use crate::local::stdio::Carried;
@@ -31,9 +31,12 @@ use crate::stream::End;
 pub async fn run(args: ProxyArgs, printer: Printer) -> Result<ExitCode, Failure> {
     let shutdown = signals::cancelled_by_signals()?;
     let bridge = Bridge::open(shutdown.clone())?;
-    let target = identifier(&args.target);
-    let key = Key::of(&args.key, target)?;
-    match start(&args, target, key.as_ref(), &printer, &shutdown).await {
+    let target = args.selection.target(identifier(&args.target))?;
+    if let Some(id) = target.current() {
+        check_key(&args.key, &id)?;
+    }
+    let key = Key::of(&args.key)?;
+    match start(&args, &target, key.as_ref(), &printer, &shutdown).await {
         Ok(session) => Ok(serve(session, &args, bridge, &printer, &shutdown).await),
         Err(StartError::Failed(failure)) => Err(failure),
         Err(StartError::Interrupted { may_have_begun }) => {
@@ -46,7 +49,7 @@ pub async fn run(args: ProxyArgs, printer: Printer) -> Result<ExitCode, Failure>
 /// The target without the label that only matters to the configuration of `ssh`.
 fn identifier(target: &str) -> &str {
     match target.split_once('.') {
-        Some((id, _label)) if TargetKind::of(id).is_ok() => id,
+        Some((id, _label)) if TargetKind::of(id).is_some() => id,
         _ => target,
     }
 }
@@ -54,7 +57,7 @@ fn identifier(target: &str) -> &str {
 /// Starts the session and pushes the key, both at once: neither is of use alone.
 async fn start(
     args: &ProxyArgs,
-    target: &str,
+    target: &Target,
     key: Option<&Key>,
     printer: &Printer,
     shutdown: &CancellationToken,
@@ -67,10 +70,15 @@ async fn start(
         aws = Aws::load(&options) => Arc::new(aws.map_err(StartError::Failed)?),
         () = shutdown.cancelled() => return Err(interrupted),
     };
+    let id = tokio::select! {
+        id = aws.resolve(target) => id.map_err(StartError::Failed)?,
+        () = shutdown.cancelled() => return Err(interrupted),
+    };
+    check_key(&args.key, &id).map_err(StartError::Failed)?;
     let abandoned = shutdown.child_token();
     let pushing = async {
         let pushed = match key {
-            Some(key) => key.push(&aws, target, args.user.as_deref()).await,
+            Some(key) => key.push(&aws, &id, args.user.as_deref()).await,
             None => Ok(()),
         };
         if pushed.is_err() {
@@ -104,12 +112,12 @@ async fn start(
     }
 }
 
-fn request(args: &ProxyArgs, target: &str) -> StartSession {
+fn request(args: &ProxyArgs, target: &Target) -> StartSession {
     let port = ("portNumber".to_owned(), vec![args.port.to_string()]);
     let mut parameters = BTreeMap::from([port]);
     override_parameters(&mut parameters, args.parameters.clone());
     StartSession {
-        target: target.to_owned(),
+        target: target.clone(),
         document: Some(args.document.clone()),
         parameters,
         reason: args.reason.clone(),
@@ -185,6 +193,16 @@ async fn close(session: Session, printer: &Printer) {
     }
 }
 
+/// Refuses to push a key where none can be pushed to.
+fn check_key(args: &KeyArgs, id: &str) -> Result<(), Failure> {
+    if args.push_key.is_none() || TargetKind::of(id) == Some(TargetKind::Instance) {
+        return Ok(());
+    }
+    let message = format!("{id} is no EC2 instance: no key can be pushed to it");
+    Err(Failure::new(Exit::Usage, message)
+        .with_hint("add a key to its authorized_keys, and leave out --push-key"))
+}
+
 /// The key to push, held for as long as the connection lasts.
 enum Key {
     Given(PublicKey),
@@ -192,15 +210,10 @@ enum Key {
 }
 
 impl Key {
-    fn of(args: &KeyArgs, target: &str) -> Result<Option<Self>, Failure> {
+    fn of(args: &KeyArgs) -> Result<Option<Self>, Failure> {
         let Some(file) = &args.push_key else {
             return Ok(None);
         };
-        if TargetKind::of(target)? != TargetKind::Instance {
-            let message = format!("{target} is no EC2 instance: no key can be pushed to it");
-            return Err(Failure::new(Exit::Usage, message)
-                .with_hint("add a key to its authorized_keys, and leave out --push-key"));
-        }
         Ok(Some(match file {
             Some(file) => Self::Given(key_file::read_public(file)?),
             None => Self::Made(KeyFile::acquire(key_file::default_path()?)?),

@@ -9,13 +9,15 @@ use ssmfwd_protocol::session::SessionKind;
 use tokio_util::sync::CancellationToken;
 
 use super::outages::observer;
-use crate::aws::{Aws, Options, StartSession};
+use crate::aws::{Aws, Options, Selector, StartSession};
 use crate::failure::Failure;
 #[cfg(feature = "lab")]
 use crate::lab::Lab;
 use crate::output::{Event, Printer};
 use crate::session::{self, Session, StartError};
 use crate::settings::ServiceSettings;
+
+use super::selection::settle;
 
 /// AWS as the user selected it, or a lab in its place. End it with [`Service::shutdown`].
 pub(super) struct Service {
@@ -25,7 +27,7 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// Starts the lab if one is wanted, in which `target` and the custom `documents` exist.
+    /// Starts the lab if one is wanted, in which `target` names something and the custom `documents` exist.
     ///
     /// # Errors
     ///
@@ -33,11 +35,11 @@ impl Service {
     #[cfg(feature = "lab")]
     pub(super) async fn start(
         settings: &ServiceSettings,
-        target: &str,
+        target: Option<&Selector>,
         documents: Vec<(String, SessionKind)>,
     ) -> Result<Self, Failure> {
         let lab = match &settings.lab {
-            Some(agent) => Some(super::lab::embedded(agent, target, documents).await?),
+            Some(lab) => Some(super::lab::embedded(lab, target, documents).await?),
             None => None,
         };
         let options = match &lab {
@@ -52,7 +54,7 @@ impl Service {
     #[expect(clippy::unused_async, reason = "as with labs")]
     pub(super) async fn start(
         settings: &ServiceSettings,
-        _target: &str,
+        _target: Option<&Selector>,
         _documents: Vec<(String, SessionKind)>,
     ) -> Result<Self, Failure> {
         let options = settings.aws.clone().into();
@@ -71,7 +73,8 @@ impl Service {
         }
     }
 
-    /// Starts the one session of a command, and has `printer` say what becomes of its connection.
+    /// Starts the one session of a command, after asking the user for its target if need be, and has `printer` say what
+    /// becomes of its connection.
     ///
     /// # Errors
     ///
@@ -84,6 +87,7 @@ impl Service {
         shutdown: &CancellationToken,
     ) -> Result<Session, StartError> {
         let aws = self.aws(shutdown).await?;
+        settle(&aws, &request.target, printer, shutdown).await?;
         let options = session::Options {
             config,
             observer: observer(*printer),

@@ -36,7 +36,12 @@ pub async fn run(settings: ConsoleSettings, printer: Printer) -> Result<ExitCode
     let document = settings.request.document.clone();
     let documents = document.map(|name| (name, SessionKind::Shell));
     let documents = documents.into_iter().collect();
-    let service = Service::start(&settings.service, &settings.request.target, documents).await?;
+    let service = Service::start(
+        &settings.service,
+        Some(settings.request.target.selector()),
+        documents,
+    )
+    .await?;
     let size = terminal_size();
     let mut config = Config {
         payload_len: settings.payload_len,

@@ -112,10 +112,14 @@ fn dispatch(shared: &Arc<Shared>, call: Call<'_>, body: &[u8]) -> Result<Value, 
         (Service::Ssm, "TerminateSession") => sessions::terminate(shared, parse(body)?),
         (Service::Ssm, "DescribeSessions") => sessions::describe(shared, parse(body)?),
         (Service::Ssm, "DescribeInstanceInformation") => instances::describe(shared, parse(body)?),
+        (Service::Ssm, "DescribeInstanceProperties") => {
+            instances::describe_properties(shared, parse(body)?)
+        }
         (Service::Ssm, "GetConnectionStatus") => instances::connection_status(shared, parse(body)?),
         (Service::Kms, "GenerateDataKey") => kms::generate_data_key(shared, region, parse(body)?),
         (Service::Kms, "Decrypt") => kms::decrypt(shared, region, parse(body)?),
         (Service::Ecs, "ExecuteCommand") => ecs::execute_command(shared, parse(body)?),
+        (Service::Ecs, "ListTasks") => ecs::list_tasks(shared, parse(body)?),
         (Service::Ecs, "DescribeTasks") => ecs::describe_tasks(shared, parse(body)?),
         (Service::InstanceConnect, "SendSSHPublicKey") => {
             instance_connect::send(shared, parse(body)?)

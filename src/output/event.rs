@@ -1,18 +1,15 @@
 //! What the program reports, for people and for programs.
 
-mod mapping;
-
 #[cfg(feature = "lab")]
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
 
-use super::{Verbosity, one_line};
+use super::{Mapping, Verbosity, nodes, one_line};
+use crate::aws::Node;
 use crate::failure::Failure;
 use crate::local::pump::Outcome;
-
-pub use mapping::Mapping;
 
 /// Something the user or a program may want to know.
 ///
@@ -175,6 +172,9 @@ pub enum Event {
         /// What to do about it.
         #[serde(skip_serializing_if = "Option::is_none")]
         hint: Option<String>,
+        /// The targets between which nothing tells; absent where there are none.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        matches: Vec<Node>,
         /// The exit code the failure leads to.
         exit_code: u8,
     },
@@ -262,6 +262,7 @@ impl From<&Failure> for Event {
         Self::Error {
             message: failure.message.clone(),
             hint: failure.hint.clone(),
+            matches: failure.matches.clone(),
             exit_code: failure.exit as u8,
         }
     }
@@ -422,8 +423,17 @@ impl fmt::Display for Event {
             ),
             Self::Notice { message } => write!(f, "{}", one_line(message)),
             Self::Warning { message } => write!(f, "warning: {}", one_line(message)),
-            Self::Error { message, hint, .. } => {
+            Self::Error {
+                message,
+                hint,
+                matches,
+                ..
+            } => {
                 write!(f, "error: {}", one_line(message))?;
+                if !matches.is_empty() {
+                    let mut lines = nodes::lines(matches).into_iter();
+                    lines.try_for_each(|line| write!(f, "\n  {line}"))?;
+                }
                 match hint {
                     Some(hint) => write!(f, "\nhint: {}", one_line(hint)),
                     None => Ok(()),

@@ -42,7 +42,7 @@ async fn start(aws: &Arc<Aws>, port: u16, options: Options) -> (Session, Notices
         let _: Result<(), _> = tx.send(notice);
     });
     let request = StartSession {
-        target: TARGET.to_owned(),
+        target: aws::Target::id(TARGET),
         document: Some("AWS-StartPortForwardingSession".to_owned()),
         parameters: BTreeMap::from([("portNumber".to_owned(), vec![port.to_string()])]),
         reason: None,

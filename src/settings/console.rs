@@ -32,16 +32,20 @@ pub enum ExecSettings {
 
 impl ConsoleSettings {
     /// Those of a session whose `parameters` the user's own override.
+    ///
+    /// # Errors
+    ///
+    /// [`Exit::Usage`] if the target is none.
     fn new(
-        target: String,
+        target: &str,
         escape_char: EscapeChar,
         mut parameters: BTreeMap<String, Vec<String>>,
         args: ConsoleArgs,
-    ) -> Self {
+    ) -> Result<Self, Failure> {
         super::override_parameters(&mut parameters, args.document.parameters);
-        Self {
+        Ok(Self {
             request: StartSession {
-                target,
+                target: args.selection.target(target)?,
                 document: args.document.document,
                 parameters,
                 reason: args.start.reason,
@@ -51,15 +55,25 @@ impl ConsoleSettings {
             service: ServiceSettings {
                 aws: args.aws,
                 #[cfg(feature = "lab")]
-                lab: args.lab.lab.then_some(args.lab.agent),
+                lab: args.lab.lab.then_some(args.lab),
             },
-        }
+        })
     }
 }
 
-impl From<ShellArgs> for ConsoleSettings {
-    fn from(args: ShellArgs) -> Self {
-        Self::new(args.target, args.escape_char, BTreeMap::new(), args.console)
+impl TryFrom<ShellArgs> for ConsoleSettings {
+    type Error = Failure;
+
+    /// # Errors
+    ///
+    /// [`Exit::Usage`] if the target is none.
+    fn try_from(args: ShellArgs) -> Result<Self, Failure> {
+        Self::new(
+            &args.target,
+            args.escape_char,
+            BTreeMap::new(),
+            args.console,
+        )
     }
 }
 
@@ -68,7 +82,7 @@ impl ExecSettings {
     ///
     /// # Errors
     ///
-    /// [`Exit::Usage`] if it does not fit.
+    /// [`Exit::Usage`] if it does not fit, or the target is none.
     pub fn new(mut args: ExecArgs) -> Result<Self, Failure> {
         let mut parameters = BTreeMap::new();
         if !args.command.is_empty() {
@@ -87,7 +101,7 @@ impl ExecSettings {
             *document = Some(name.to_owned());
         }
         let settings =
-            ConsoleSettings::new(args.target, args.escape_char, parameters, args.console);
+            ConsoleSettings::new(&args.target, args.escape_char, parameters, args.console)?;
         Ok(match args.tty {
             true => Self::Terminal(settings),
             false => Self::Plain(settings),

@@ -135,10 +135,10 @@ fn defaults() {
 #[test]
 fn the_lab_is_shaped_by_its_options() {
     let settings = settings("--lab --pace --chaos drop=5% i 80").unwrap();
-    let agent = settings.service.lab.unwrap();
-    assert!(agent.pace);
-    assert_eq!(agent.chaos.as_deref(), Some("drop=5%"));
-    assert_eq!(agent.agent_version, "3.3.987.0");
+    let lab = settings.service.lab.unwrap();
+    assert!(lab.agent.pace);
+    assert_eq!(lab.agent.chaos.as_deref(), Some("drop=5%"));
+    assert_eq!(lab.agent.agent_version, "3.3.987.0");
 }
 
 #[test]

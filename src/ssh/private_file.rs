@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// Makes a directory, and those above it, that only the user can enter. One that exists is left as it is.
-pub(super) fn create_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -14,7 +14,7 @@ pub(super) fn create_directory(path: &Path) -> io::Result<()> {
 }
 
 /// Options that make a file only the user can read.
-pub(super) fn options() -> OpenOptions {
+pub(crate) fn options() -> OpenOptions {
     let mut options = File::options();
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
@@ -23,13 +23,13 @@ pub(super) fn options() -> OpenOptions {
 
 /// A complete file beside the one it is to become. Dropping it removes it.
 #[derive(Debug)]
-pub(super) struct Draft {
+pub(crate) struct Draft {
     path: PathBuf,
 }
 
 impl Draft {
     /// Writes `content` to a new file in the directory of `destination`.
-    pub(super) fn write(destination: &Path, content: &[u8]) -> io::Result<Self> {
+    pub(crate) fn write(destination: &Path, content: &[u8]) -> io::Result<Self> {
         let name = destination.file_name().unwrap_or_default();
         let name = format!(".{}.{:016x}", name.to_string_lossy(), fastrand::u64(..));
         let path = destination.with_file_name(name);
@@ -41,17 +41,17 @@ impl Draft {
     }
 
     /// Where the draft is.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Puts the file in the place of `destination`, whatever is there.
-    pub(super) fn replace(self, destination: &Path) -> io::Result<()> {
+    pub(crate) fn replace(self, destination: &Path) -> io::Result<()> {
         fs::rename(&self.path, destination)
     }
 
     /// Puts the file in the place of `destination` if nothing is there; fails with `AlreadyExists` otherwise.
-    pub(super) fn create(self, destination: &Path) -> io::Result<()> {
+    pub(crate) fn create(self, destination: &Path) -> io::Result<()> {
         fs::hard_link(&self.path, destination)
     }
 }

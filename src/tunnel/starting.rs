@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::lobby::Outlook;
 use super::policy::Next;
 use super::{Gone, Narrator, Over, Previous, Tunnel};
-use crate::aws::Aws;
+use crate::aws::{Aws, Target};
 use crate::backoff::Backoff;
 use crate::failure::{Exit, Failure};
 use crate::session::{Session, StartError};
@@ -98,10 +98,24 @@ impl<N: Narrator> Tunnel<N> {
     }
 }
 
-/// Waits until the target's agent is connected, as long as the service tells.
-async fn wait_for_target(aws: &Aws, target: &str) {
+/// Waits until there is a target whose agent is connected, as long as the service tells.
+async fn wait_for_target(aws: &Aws, target: &Target) {
     let mut looks = Backoff::new(LOOK_BASE, LOOK_CAP);
-    while aws.is_connected(target).await == Ok(false) {
+    loop {
+        let is_there = match aws.resolve(target).await {
+            Ok(id) => {
+                let is_connected = aws.is_connected(&id).await;
+                if is_connected == Ok(false) {
+                    target.forget(&id);
+                }
+                is_connected
+            }
+            Err(failure) if failure.exit == Exit::Target => Ok(false),
+            Err(failure) => Err(failure),
+        };
+        if is_there != Ok(false) {
+            return;
+        }
         sleep(looks.delay()).await;
     }
 }

@@ -9,6 +9,7 @@
 
 mod agents;
 mod backpressure;
+mod completion;
 #[cfg(target_os = "linux")]
 mod day;
 mod encryption;
@@ -19,6 +20,7 @@ mod forwards;
 mod gateways;
 mod http;
 mod interface;
+mod names;
 mod network;
 mod outages;
 mod plugin;

@@ -149,6 +149,9 @@ impl Fixture {
         command
             .current_dir(self.directory())
             .env_remove("NOTIFY_SOCKET")
+            .env_remove("SSMFWD_CONFIG")
+            .env_remove("XDG_CACHE_HOME")
+            .env_remove("XDG_CONFIG_HOME")
             .env("HOME", self.directory())
             .env("AWS_EC2_METADATA_DISABLED", "true");
         command

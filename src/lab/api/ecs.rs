@@ -1,6 +1,6 @@
-//! The Elastic Container Service: ExecuteCommand and DescribeTasks.
+//! The Elastic Container Service: ExecuteCommand, ListTasks and DescribeTasks.
 //!
-//! A target `ecs:CLUSTER_TASK_RUNTIMEID` is a task with one container.
+//! A target `ecs:CLUSTER_TASK_RUNTIMEID` is a container; a task has as many as there are targets that name it.
 
 use std::sync::Arc;
 
@@ -69,12 +69,14 @@ pub(super) fn execute_command(
         return Err(invalid("Interactive is the only mode supported currently."));
     }
     let machines = shared.machines.all();
-    let (machine, task) = find(&machines, &cluster, &task)?;
-    if let Some(container) = request.container
-        && container != CONTAINER
-    {
+    let containers = find(&machines, &cluster, &task)?;
+    let is_wanted = |(machine, _): &&(&Machine, Task<'_>)| match &request.container {
+        Some(name) => *name == machine.target.container,
+        None => true,
+    };
+    let Some(&(machine, task)) = containers.iter().find(is_wanted) else {
         return Err(invalid("The container does not exist in the task."));
-    }
+    };
     if !machine.target.online {
         let message = "The execute command failed because execute command was not enabled when \
                        the task was run or the execute command agent isn't running. Wait and try \
@@ -94,8 +96,8 @@ pub(super) fn execute_command(
     let started = sessions::open(shared, machine, new, content)?;
     Ok(json!({
         "clusterArn": task.cluster_arn(),
-        "containerArn": container_arn(task),
-        "containerName": CONTAINER,
+        "containerArn": container_arn(task, &machine.target),
+        "containerName": machine.target.container,
         "interactive": true,
         "session": {
             "sessionId": started["SessionId"],
@@ -118,7 +120,7 @@ pub(super) fn describe_tasks(shared: &Shared, request: DescribeTasks) -> Result<
     let (mut tasks, mut failures) = (Vec::new(), Vec::new());
     for name in request.tasks.ok_or_else(|| missing("tasks"))? {
         match find(&machines, &cluster, &name) {
-            Ok((machine, task)) => tasks.push(describe(task, machine.target.online)),
+            Ok(containers) => tasks.extend(describe(&containers)),
             Err(error) if error.code == "ClusterNotFoundException" => return Err(error),
             Err(_) => {
                 let id = last_segment(&name);
@@ -131,9 +133,49 @@ pub(super) fn describe_tasks(shared: &Shared, request: DescribeTasks) -> Result<
     Ok(json!({"tasks": tasks, "failures": failures}))
 }
 
-fn describe(task: Task<'_>, is_online: bool) -> Value {
-    let agent_status = if is_online { "RUNNING" } else { "STOPPED" };
-    json!({
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ListTasks {
+    cluster: Option<String>,
+    service_name: Option<String>,
+    max_results: Option<usize>,
+    next_token: Option<String>,
+}
+
+pub(super) fn list_tasks(shared: &Shared, request: ListTasks) -> Result<Value, ApiError> {
+    let cluster = request.cluster.unwrap_or_else(default_cluster);
+    let machines = shared.machines.all();
+    let mut containers = in_cluster(&machines, &cluster)?;
+    if let Some(service) = request.service_name {
+        let service = last_segment(&service);
+        containers.retain(|(machine, _)| machine.target.service.as_deref() == Some(service));
+        if containers.is_empty() {
+            return Err(ApiError::new(
+                "ServiceNotFoundException",
+                "Service not found.",
+            ));
+        }
+    }
+    let mut arns: Vec<_> = containers.iter().map(|(_, task)| task.arn()).collect();
+    arns.sort();
+    arns.dedup();
+    let arns = arns.into_iter().map(Value::from).collect();
+    let next_token = request.next_token.as_deref();
+    let (arns, next_token) = super::page(arns, request.max_results, next_token)?;
+    Ok(json!({"taskArns": arns, "nextToken": next_token}))
+}
+
+/// A task, from its containers.
+fn describe(containers: &[(&Machine, Task<'_>)]) -> Option<Value> {
+    let (machine, task) = containers.first()?;
+    let target = &machine.target;
+    let group = target.service.as_ref();
+    let group = group.map(|service| format!("service:{service}"));
+    let containers: Vec<_> = containers
+        .iter()
+        .map(|(machine, task)| describe_container(&machine.target, *task))
+        .collect();
+    Some(json!({
         "taskArn": task.arn(),
         "clusterArn": task.cluster_arn(),
         "taskDefinitionArn": format!("{ARN_PREFIX}:task-definition/lab:1"),
@@ -141,34 +183,58 @@ fn describe(task: Task<'_>, is_online: bool) -> Value {
         "desiredStatus": "RUNNING",
         "enableExecuteCommand": true,
         "launchType": "FARGATE",
-        "containers": [{
-            "containerArn": container_arn(task),
-            "taskArn": task.arn(),
-            "name": CONTAINER,
-            "runtimeId": task.runtime_id,
-            "lastStatus": "RUNNING",
-            "managedAgents": [{"name": "ExecuteCommandAgent", "lastStatus": agent_status}],
-        }],
+        "group": group,
+        "availabilityZone": target.zone,
+        "containers": containers,
+    }))
+}
+
+fn describe_container(target: &Target, task: Task<'_>) -> Value {
+    let agent_status = match target.online {
+        true => "RUNNING",
+        false => "STOPPED",
+    };
+    json!({
+        "containerArn": container_arn(task, target),
+        "taskArn": task.arn(),
+        "name": target.container,
+        "runtimeId": task.runtime_id,
+        "lastStatus": "RUNNING",
+        "networkInterfaces": [{"privateIpv4Address": target.ip.to_string()}],
+        "managedAgents": [{"name": "ExecuteCommandAgent", "lastStatus": agent_status}],
     })
 }
 
+/// The containers of a cluster.
+fn in_cluster<'a>(
+    machines: &'a [Machine],
+    cluster: &str,
+) -> Result<Vec<(&'a Machine, Task<'a>)>, ApiError> {
+    let with_task = |machine: &'a Machine| Some((machine, Task::of(&machine.target)?));
+    let cluster_name = last_segment(cluster);
+    let mut containers: Vec<_> = machines.iter().filter_map(with_task).collect();
+    containers.retain(|(_, task)| task.cluster == cluster_name);
+    match containers.is_empty() {
+        true => Err(ApiError::new(
+            "ClusterNotFoundException",
+            "Cluster not found.",
+        )),
+        false => Ok(containers),
+    }
+}
+
+/// The containers of a task, one at least.
 fn find<'a>(
     machines: &'a [Machine],
     cluster: &str,
     task: &str,
-) -> Result<(&'a Machine, Task<'a>), ApiError> {
-    let with_task = |machine: &'a Machine| Some((machine, Task::of(&machine.target)?));
-    let all = || machines.iter().filter_map(with_task);
-    let cluster_name = last_segment(cluster);
-    if !all().any(|(_, task)| task.cluster == cluster_name) {
-        return Err(ApiError::new(
-            "ClusterNotFoundException",
-            "Cluster not found.",
-        ));
+) -> Result<Vec<(&'a Machine, Task<'a>)>, ApiError> {
+    let mut containers = in_cluster(machines, cluster)?;
+    containers.retain(|(_, found)| found.is_called(cluster, task));
+    match containers.is_empty() {
+        true => Err(invalid("The task provided in the request was not found.")),
+        false => Ok(containers),
     }
-    all()
-        .find(|(_, found)| found.is_called(cluster, task))
-        .ok_or_else(|| invalid("The task provided in the request was not found."))
 }
 
 fn invalid(message: &str) -> ApiError {
@@ -183,9 +249,9 @@ fn cluster_arn(name: &str) -> String {
     format!("{ARN_PREFIX}:cluster/{name}")
 }
 
-fn container_arn(task: Task<'_>) -> String {
+fn container_arn(task: Task<'_>, target: &Target) -> String {
     let Task { cluster, id, .. } = task;
-    format!("{ARN_PREFIX}:container/{cluster}/{id}/{CONTAINER}")
+    format!("{ARN_PREFIX}:container/{cluster}/{id}/{}", target.container)
 }
 
 fn default_cluster() -> String {
@@ -198,9 +264,6 @@ fn last_segment(name: &str) -> &str {
 }
 
 const ARN_PREFIX: &str = "arn:aws:ecs:us-east-1:000000000000";
-
-/// The name of every task's only container.
-const CONTAINER: &str = "app";
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,4 @@
-//! DescribeInstanceInformation and GetConnectionStatus.
+//! The inventory of managed nodes: DescribeInstanceInformation, DescribeInstanceProperties and GetConnectionStatus.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -9,12 +9,16 @@ use crate::lab::{Shared, Target};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct DescribeInstanceInformation {
+pub(super) struct DescribeInstances {
+    /// Of DescribeInstanceInformation.
     #[serde(default)]
     filters: Vec<Filter>,
     /// The older form of `Filters`.
     #[serde(default)]
     instance_information_filter_list: Vec<Filter>,
+    /// Of DescribeInstanceProperties.
+    #[serde(default)]
+    instance_property_filter_list: Vec<Filter>,
     max_results: Option<usize>,
     next_token: Option<String>,
 }
@@ -33,7 +37,7 @@ impl Filter {
             "InstanceIds" => target.id.as_str(),
             "PingStatus" => ping_status(target),
             "AgentVersion" => target.agent_version.as_str(),
-            "PlatformTypes" => "Linux",
+            "PlatformTypes" | "PlatformType" => platform_type(target),
             "ResourceType" => resource_type(target),
             "tag-key" => return Ok(self.values.iter().any(|key| target.tags.contains_key(key))),
             key if key.starts_with("tag:") => {
@@ -51,26 +55,44 @@ impl Filter {
     }
 }
 
-pub(super) fn describe(
+pub(super) fn describe(shared: &Shared, request: DescribeInstances) -> Result<Value, ApiError> {
+    let older = request.instance_information_filter_list;
+    let filters: Vec<_> = request.filters.into_iter().chain(older).collect();
+    let nodes = nodes(shared, &filters, information)?;
+    let next_token = request.next_token.as_deref();
+    let (nodes, next_token) = super::page(nodes, request.max_results, next_token)?;
+    Ok(json!({"InstanceInformationList": nodes, "NextToken": next_token}))
+}
+
+pub(super) fn describe_properties(
     shared: &Shared,
-    request: DescribeInstanceInformation,
+    request: DescribeInstances,
 ) -> Result<Value, ApiError> {
-    let older = &request.instance_information_filter_list;
-    let mut instances = Vec::new();
+    let nodes = nodes(shared, &request.instance_property_filter_list, properties)?;
+    let next_token = request.next_token.as_deref();
+    let (nodes, next_token) = super::page(nodes, request.max_results, next_token)?;
+    Ok(json!({"InstanceProperties": nodes, "NextToken": next_token}))
+}
+
+/// What `describe` says of the managed nodes that all filters let through.
+fn nodes(
+    shared: &Shared,
+    filters: &[Filter],
+    describe: impl Fn(&Machine) -> Value,
+) -> Result<Vec<Value>, ApiError> {
+    let mut nodes = Vec::new();
     let machines = shared.machines.all();
     for machine in &machines {
         // Tasks are no managed nodes.
         let mut is_wanted = !machine.target.id.starts_with("ecs:");
-        for filter in request.filters.iter().chain(older) {
+        for filter in filters {
             is_wanted &= filter.matches(&machine.target)?;
         }
         if is_wanted {
-            instances.push(information(machine));
+            nodes.push(describe(machine));
         }
     }
-    let next_token = request.next_token.as_deref();
-    let (instances, next_token) = super::page(instances, request.max_results, next_token)?;
-    Ok(json!({"InstanceInformationList": instances, "NextToken": next_token}))
+    Ok(nodes)
 }
 
 #[derive(Debug, Deserialize)]
@@ -97,25 +119,48 @@ pub(super) fn connection_status(
 
 fn information(machine: &Machine) -> Value {
     let target = &machine.target;
+    let default_computer_name = || format!("{}.lab.internal", target.id);
+    let computer_name = target.computer_name.clone();
     json!({
         "InstanceId": target.id,
         "PingStatus": ping_status(target),
         "LastPingDateTime": machine.last_heard().map(super::date),
         "AgentVersion": target.agent_version,
         "IsLatestVersion": false,
-        "PlatformType": "Linux",
+        "PlatformType": platform_type(target),
         "PlatformName": target.platform_name,
         "PlatformVersion": "2023",
         "ResourceType": resource_type(target),
-        "IPAddress": "127.0.0.1",
-        "ComputerName": format!("{}.lab.internal", target.id),
+        "IPAddress": target.ip.to_string(),
+        "ComputerName": computer_name.unwrap_or_else(default_computer_name),
     })
+}
+
+/// The same, with what the service asks EC2 for.
+fn properties(machine: &Machine) -> Value {
+    let target = &machine.target;
+    let mut properties = information(machine);
+    if !target.id.starts_with("mi-") {
+        properties["AvailabilityZone"] = target.zone.as_str().into();
+    }
+    properties["Name"] = target.tags.get("Name").cloned().into();
+    // Here it is the public address.
+    properties["IPAddress"] = Value::Null;
+    properties
 }
 
 fn ping_status(target: &Target) -> &'static str {
     match target.online {
         true => "Online",
         false => "ConnectionLost",
+    }
+}
+
+fn platform_type(target: &Target) -> &'static str {
+    match target.platform_name.as_str() {
+        name if name.contains("Windows") => "Windows",
+        name if name.contains("macOS") => "MacOS",
+        _ => "Linux",
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::json;
-use ssmfwd::aws::{Aws, Options, StartSession, StartedSession};
+use ssmfwd::aws::{Aws, Options, StartSession, StartedSession, Target};
 use tokio::process::Command;
 
 use crate::support::{Client, Fixture, TARGET};
@@ -124,13 +124,13 @@ pub(super) async fn started(
         ((*name).to_owned(), values)
     });
     let request = StartSession {
-        target: TARGET.to_owned(),
+        target: Target::id(TARGET),
         document: Some(document.to_owned()),
         parameters: parameters.collect(),
         reason: None,
     };
     let aws = Aws::load(&options).await.unwrap();
-    aws.start_session(&request).await.unwrap()
+    aws.start_session(TARGET, &request).await.unwrap()
 }
 
 /// The response to StartSession, as the AWS CLI hands it over.

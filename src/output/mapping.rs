@@ -1,4 +1,4 @@
-//! What a forward is, as events tell it.
+//! What a forward is, for events.
 
 use serde::Serialize;
 

@@ -1,0 +1,85 @@
+//! How a target is chosen.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+
+#[cfg(feature = "lab")]
+use super::EmbeddedLabArgs;
+use super::{AwsArgs, OutputArgs};
+use crate::aws::{Selector, Target};
+use crate::completion;
+use crate::config_file::ConfigFile;
+use crate::failure::Failure;
+
+/// What TARGET means.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Target options")]
+pub struct SelectionArgs {
+    /// If several targets have this name, take one that is online.
+    #[arg(long)]
+    pub any: bool,
+
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// Where aliases are.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Target options")]
+pub struct ConfigArgs {
+    /// The configuration file, instead of $SSMFWD_CONFIG or ~/.config/ssmfwd/config.toml.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+}
+
+/// The arguments of `ssmfwd targets`.
+#[derive(Debug, Args)]
+pub struct TargetsArgs {
+    /// Only what this names, written as TARGET is elsewhere, such as a Name tag, tag:Key=Value or ecs:CLUSTER/SERVICE.
+    #[arg(add = completion::targets())]
+    pub selector: Option<String>,
+
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    pub aws: AwsArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+
+    #[cfg(feature = "lab")]
+    #[command(flatten)]
+    pub lab: EmbeddedLabArgs,
+}
+
+impl SelectionArgs {
+    /// What `name` means, which may be an alias.
+    ///
+    /// # Errors
+    ///
+    /// [`Exit::Usage`](crate::failure::Exit::Usage) if it means nothing, or the configuration file is wrong.
+    pub fn target(&self, name: &str) -> Result<Target, Failure> {
+        let selector = self.config.selector(name)?;
+        Ok(Target::new(name, selector, self.any))
+    }
+}
+
+impl ConfigArgs {
+    /// What `name` means, which may be an alias. The file is read only for that, or when it is named.
+    ///
+    /// # Errors
+    ///
+    /// As [`SelectionArgs::target`].
+    pub fn selector(&self, name: &str) -> Result<Selector, Failure> {
+        match (name.strip_prefix('@'), &self.config) {
+            (None, None) => name.parse(),
+            (alias, path) => {
+                let file = ConfigFile::load(path.as_deref())?;
+                match alias {
+                    Some(alias) => file.alias(alias),
+                    None => name.parse(),
+                }
+            }
+        }
+    }
+}
