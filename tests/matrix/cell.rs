@@ -4,17 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use ssmfwd::lab::Target;
 use tokio::time::timeout;
 
 use crate::calm::Story;
-use crate::exchange::answer;
-use crate::fault::Fault;
-use crate::support::{Client, Fixture, TARGET, serve};
+use crate::destination::Destination;
+use crate::fault::{Fault, Route};
+use crate::support::{Client, Fixture, TARGET};
 use crate::tally::Tally;
 use crate::workload::{Fates, Scene, Workload};
 
 /// How long a cell may take beyond its fault. Far above what is needed on a loaded machine: who takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// The node in a cell's lab, and what it is called if not by its id.
+const NODE: &str = "i-0abc,Role=web";
+const TAG: &str = "tag:Role=web";
 
 /// What came of a workload and a fault.
 #[derive(Debug, Default)]
@@ -34,7 +39,8 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     pub(crate) fn is_good(&self) -> bool {
-        self.fates.lost_len == 0
+        self.fates.works_afterwards
+            && self.fates.lost_len == 0
             && self.corrupted_len == 0
             && !self.has_hung
             && self.complaints.is_empty()
@@ -43,14 +49,10 @@ impl Outcome {
 
 /// Runs a workload through a fault.
 pub(crate) async fn run(fault: &Fault, workload: Workload) -> Outcome {
-    let (fixture, tally, remote) = set_up().await;
-    let forward = format!("{remote}:0");
-    let arguments = ["--json", TARGET].into_iter();
-    let arguments = arguments.chain(fault.options.iter().copied());
-    let arguments: Vec<_> = arguments.chain([&*forward]).collect();
-    let mut client = Client::spawn(fixture.command_with_keys_in_a_file(&arguments));
+    let stage = Stage::set_up(fault).await;
+    let mut client = stage.client(fault, &["--json"]);
     let local = client.connected().await;
-    let scene = Scene::new(&fixture.lab, fault, &tally, local);
+    let scene = Scene::new(&stage, fault, local);
     let playing = scene.play(workload);
     let has_hung = timeout(fault.length + PATIENCE, playing).await.is_err();
     let exit = match has_hung {
@@ -60,17 +62,17 @@ pub(crate) async fn run(fault: &Fault, workload: Workload) -> Outcome {
         }
         false => {
             let exit = client.stop().await;
-            fixture.no_session_left().await;
+            stage.fixture.no_session_left().await;
             exit
         }
     };
     let story = Story::of(&exit.events());
     Outcome {
         fates: scene.fates(),
-        corrupted_len: tally.corrupted_len(),
+        corrupted_len: stage.tally.corrupted_len(),
         has_hung,
         gap: story.longest_gap(),
-        pause: tally.longest_pause().as_secs_f64(),
+        pause: stage.tally.longest_pause().as_secs_f64(),
         complaints: story.complaints,
         transcript: exit.stdout,
     }
@@ -78,14 +80,11 @@ pub(crate) async fn run(fault: &Fault, workload: Workload) -> Outcome {
 
 /// Has a fault meet a download, and returns what people are told of it, one line each.
 pub(crate) async fn words(fault: &Fault) -> Vec<String> {
-    let (fixture, tally, remote) = set_up().await;
-    let forward = format!("{remote}:0");
-    let arguments = [TARGET].into_iter().chain(fault.options.iter().copied());
-    let arguments: Vec<_> = arguments.chain([&*forward]).collect();
-    let mut client = Client::spawn(fixture.command_with_keys_in_a_file(&arguments));
+    let stage = Stage::set_up(fault).await;
+    let mut client = stage.client(fault, &[]);
     let announcement = client.stderr_line(" is now ").await;
     let (_, local) = announcement.trim_end().rsplit_once(':').unwrap();
-    let scene = Scene::new(&fixture.lab, fault, &tally, local.parse().unwrap());
+    let scene = Scene::new(&stage, fault, local.parse().unwrap());
     let playing = scene.play(Workload::BulkDown);
     timeout(fault.length + PATIENCE, playing).await.unwrap();
     let exit = client.stop().await;
@@ -93,15 +92,46 @@ pub(crate) async fn words(fault: &Fault) -> Vec<String> {
         .stderr
         .lines()
         .filter(|line| !line.contains(" is now "));
-    said.map(|line| line.trim_start_matches(&format!("{forward}: ")).to_owned())
+    let forward = format!("{}: ", stage.forward());
+    said.map(|line| line.trim_start_matches(&forward).to_owned())
         .collect()
 }
 
-/// A lab whose agent is as fast as the real one, and the port of a destination.
-async fn set_up() -> (Fixture, Arc<Tally>, u16) {
-    let fixture = Fixture::with(|config| config.pace = true).await;
-    let tally = Arc::new(Tally::new());
-    let destination = Arc::clone(&tally);
-    let remote = serve(move |socket| answer(socket, Arc::clone(&destination))).await;
-    (fixture, tally, remote)
+/// What a cell has of its own beside the client.
+pub(crate) struct Stage {
+    /// A lab whose agent is as fast as the real one.
+    pub(crate) fixture: Fixture,
+    pub(crate) tally: Arc<Tally>,
+    pub(crate) destination: Destination,
+}
+
+impl Stage {
+    async fn set_up(fault: &Fault) -> Self {
+        let fixture = Fixture::with(|config| {
+            config.pace = true;
+            config.targets = vec![Target::parse(NODE).unwrap()];
+        })
+        .await;
+        let tally = Arc::new(Tally::new());
+        let destination = Destination::serve(fault.route, &fixture.lab, &tally).await;
+        Self {
+            fixture,
+            tally,
+            destination,
+        }
+    }
+
+    fn client(&self, fault: &Fault, options: &[&str]) -> Client {
+        let target = match fault.route {
+            Route::Tag => TAG,
+            Route::Id | Route::Host => TARGET,
+        };
+        let forward = self.forward();
+        let arguments = [options, fault.options, &[target, &forward]].concat();
+        Client::spawn(self.fixture.command_with_keys_in_a_file(&arguments))
+    }
+
+    fn forward(&self) -> String {
+        format!("{}:0", self.destination.name)
+    }
 }

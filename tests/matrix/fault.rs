@@ -15,6 +15,19 @@ pub(crate) struct Fault {
     pub(crate) options: &'static [&'static str],
     /// Bytes of one bulk transfer, each way.
     pub(crate) bulk_len: u64,
+    /// What the destination is known by.
+    pub(crate) route: Route,
+}
+
+/// What a destination is known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// A port of a target that is given by its id.
+    Id,
+    /// A port of a target that is given by a tag.
+    Tag,
+    /// A name that the target looks up. Where it led at first refuses connections once the fault has begun.
+    Host,
 }
 
 impl Fault {
@@ -25,6 +38,7 @@ impl Fault {
             length: Duration::ZERO,
             options: &[],
             bulk_len: 4 << 20,
+            route: Route::Id,
         }
     }
 
@@ -38,6 +52,10 @@ impl Fault {
     /// The agent repeats ten messages a second, so that what is lost costs its time.
     const fn carries(self, bulk_len: u64) -> Self {
         Self { bulk_len, ..self }
+    }
+
+    const fn by(self, route: Route) -> Self {
+        Self { route, ..self }
     }
 
     /// Has the client notice silence soon.
@@ -85,6 +103,8 @@ pub(crate) const FULL: &[Fault] = &[
     Fault::new("agent killed", "kill-agents"),
     Fault::new("session terminated", "terminate"),
     Fault::new("target rebooted, back after 10 s", "offline=10s").lasts(10),
+    Fault::new("target replaced behind its tag", "replace=i-0abc:i-0def").by(Route::Tag),
+    Fault::new("remote host moved", "host=db.internal:127.0.0.3").by(Route::Host),
 ];
 
 /// Every kind of fault, short.
@@ -137,4 +157,10 @@ pub(crate) const REDUCED: &[Fault] = &[
     Fault::new("target rebooted, back after 2 s", "offline=2s")
         .lasts(2)
         .carries(1 << 20),
+    Fault::new("target replaced behind its tag", "replace=i-0abc:i-0def")
+        .carries(1 << 20)
+        .by(Route::Tag),
+    Fault::new("remote host moved", "host=db.internal:127.0.0.3")
+        .carries(1 << 20)
+        .by(Route::Host),
 ];

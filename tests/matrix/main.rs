@@ -21,6 +21,8 @@ mod cell;
 #[path = "../e2e/day.rs"]
 mod day;
 #[cfg(target_os = "linux")]
+mod destination;
+#[cfg(target_os = "linux")]
 mod exchange;
 #[cfg(target_os = "linux")]
 mod fault;

@@ -78,6 +78,8 @@ pub(crate) fn cell(outcome: &Outcome) -> String {
     let _ = write!(text, ", {time}");
     if outcome.has_hung {
         text.push_str(", **hung**");
+    } else if !outcome.fates.works_afterwards {
+        text.push_str(", **does not work afterwards**");
     }
     for (len, what) in [
         (outcome.fates.lost_len, "lost"),

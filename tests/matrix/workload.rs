@@ -9,8 +9,10 @@ use ssmfwd::lab::{Chaos, Lab};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::cell::Stage;
+use crate::destination::Destination;
 use crate::exchange::{Ended, Order, exchange};
-use crate::fault::Fault;
+use crate::fault::{Fault, Route};
 use crate::support::connect;
 use crate::tally::Tally;
 
@@ -50,8 +52,8 @@ pub(crate) struct Fates {
     pub(crate) survived: u32,
     /// Connections from before the end of the fault that were reset.
     pub(crate) reset: u32,
-    /// Connections from after the end of the fault that were reset.
-    pub(crate) reset_later: u32,
+    /// A connection carried everything when all was over.
+    pub(crate) works_afterwards: bool,
     /// Bytes that are missing behind a clean end.
     pub(crate) lost_len: u64,
 }
@@ -61,6 +63,7 @@ pub(crate) struct Scene<'a> {
     pub(crate) lab: &'a Lab,
     pub(crate) fault: &'a Fault,
     pub(crate) tally: &'a Tally,
+    pub(crate) destination: &'a Destination,
     /// The forward's local port.
     pub(crate) local: u16,
     /// When the fault is over.
@@ -81,11 +84,12 @@ const EARLY_SPACING: Duration = Duration::from_millis(5);
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 impl<'a> Scene<'a> {
-    pub(crate) fn new(lab: &'a Lab, fault: &'a Fault, tally: &'a Tally, local: u16) -> Self {
+    pub(crate) fn new(stage: &'a Stage, fault: &'a Fault, local: u16) -> Self {
         Self {
-            lab,
+            lab: &stage.fixture.lab,
             fault,
-            tally,
+            tally: &stage.tally,
+            destination: &stage.destination,
             local,
             over: OnceCell::new(),
             next_seed: Cell::new(1),
@@ -105,8 +109,19 @@ impl<'a> Scene<'a> {
             Workload::Idle => self.idle().await,
         }
         sleep_until(*self.over.get().unwrap()).await;
-        self.lab.set_chaos(Chaos::default());
-        self.connection(self.short_order()).await;
+        if self.fault.route != Route::Host {
+            self.lab.set_chaos(Chaos::default());
+        }
+        let mut ended = self.connection(self.short_order()).await;
+        if ended == Ended::Reset && self.fault.route == Route::Host {
+            // Only a refusal tells that the host has moved.
+            ended = self.connection(self.short_order()).await;
+        }
+        let fates = self.fates.get();
+        self.fates.set(Fates {
+            works_afterwards: ended == Ended::Complete,
+            ..fates
+        });
     }
 
     pub(crate) fn fates(&self) -> Fates {
@@ -182,15 +197,15 @@ impl<'a> Scene<'a> {
         let mut fates = self.fates.get();
         match ended {
             Ended::Complete if is_early => fates.survived += 1,
-            Ended::Complete => {}
             Ended::Reset if is_early => fates.reset += 1,
-            Ended::Reset => fates.reset_later += 1,
+            Ended::Complete | Ended::Reset => {}
             Ended::Lost(len) => fates.lost_len += len,
         }
         self.fates.set(fates);
     }
 
     fn begin(&self) {
+        self.destination.leave();
         self.lab.update_chaos(self.fault.chaos).unwrap();
         let over = Instant::now() + self.fault.length;
         self.over.set(over).unwrap();
