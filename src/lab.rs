@@ -302,6 +302,7 @@ impl Lab {
             ("AWS_ENDPOINT_URL_KMS", self.endpoint_url()),
             ("AWS_ENDPOINT_URL_ECS", self.endpoint_url()),
             ("AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT", self.endpoint_url()),
+            ("AWS_ENDPOINT_URL_STS", self.endpoint_url()),
         ];
         environment.extend(token.map(|token| ("AWS_SESSION_TOKEN", token)));
         environment

@@ -2,11 +2,13 @@
 //! service and operation named in `X-Amz-Target`.
 
 mod document;
+mod documents;
 mod ecs;
 mod instance_connect;
 mod instances;
 mod kms;
 mod sessions;
+mod sts;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,6 +28,9 @@ use super::{Shared, auth, clock};
 
 /// Answers one API request.
 pub(super) fn answer(shared: &Arc<Shared>, request: &Parts, body: &[u8]) -> Answer {
+    if sts::is_asked(request) {
+        return sts::answer(shared, request, body);
+    }
     let result = authorize(shared, request, body).and_then(|call| dispatch(shared, call, body));
     let (status, body) = match result {
         Ok(body) => (StatusCode::OK, body),
@@ -74,8 +79,12 @@ fn authorize<'a>(
     let (service, operation) = named.unwrap_or((Service::Ssm, ""));
     let region = verify(shared, service, request, body)?;
     auth::check_expiry(request, &shared.conditions)?;
-    if shared.conditions.chaos().deny.contains(operation) {
-        return Err(denied(service, operation, body));
+    let chaos = shared.conditions.chaos();
+    if chaos.forbid.contains(operation) {
+        return Err(denied(service, operation, body, Policy::ServiceControl));
+    }
+    if chaos.deny.contains(operation) {
+        return Err(denied(service, operation, body, Policy::Identity));
     }
     Ok(Call {
         service,
@@ -91,7 +100,7 @@ fn verify<'a>(
     request: &Parts,
     body: &[u8],
 ) -> Result<&'a str, AuthError> {
-    let now = SystemTime::now();
+    let now = shared.conditions.now();
     let verified = Verifier::default().verify(service, request, body, now);
     if verified != Err(AuthError::WrongScope) || service != Service::Kms {
         return verified.map(|()| auth::REGION);
@@ -116,6 +125,8 @@ fn dispatch(shared: &Arc<Shared>, call: Call<'_>, body: &[u8]) -> Result<Value, 
             instances::describe_properties(shared, parse(body)?)
         }
         (Service::Ssm, "GetConnectionStatus") => instances::connection_status(shared, parse(body)?),
+        (Service::Ssm, "DescribeDocument") => documents::describe(shared, parse(body)?),
+        (Service::Ssm, "GetDocument") => documents::get(shared, parse(body)?),
         (Service::Kms, "GenerateDataKey") => kms::generate_data_key(shared, region, parse(body)?),
         (Service::Kms, "Decrypt") => kms::decrypt(shared, region, parse(body)?),
         (Service::Ecs, "ExecuteCommand") => ecs::execute_command(shared, parse(body)?),
@@ -196,7 +207,16 @@ fn unknown_operation() -> ApiError {
     )
 }
 
-fn denied(service: Service, operation: &str, body: &[u8]) -> ApiError {
+/// Who says no.
+#[derive(Debug, Clone, Copy)]
+enum Policy {
+    /// None of the caller's policies says yes.
+    Identity,
+    /// The organization.
+    ServiceControl,
+}
+
+fn denied(service: Service, operation: &str, body: &[u8], policy: Policy) -> ApiError {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Resource {
@@ -218,16 +238,26 @@ fn denied(service: Service, operation: &str, body: &[u8]) -> ApiError {
         },
         _ => format!("{account}:*"),
     };
-    not_authorized(service, operation, &resource)
+    not_authorized(service, operation, &resource, policy)
 }
 
-fn not_authorized(service: &str, operation: &str, resource: &str) -> ApiError {
+fn not_authorized(
+    service: &'static str,
+    operation: &str,
+    resource: &str,
+    policy: Policy,
+) -> ApiError {
+    let why = match policy {
+        Policy::Identity => {
+            format!("because no identity-based policy allows the {service}:{operation} action")
+        }
+        Policy::ServiceControl => "with an explicit deny in a service control policy".to_owned(),
+    };
     ApiError::new(
         "AccessDeniedException",
         format!(
             "User: arn:aws:iam::000000000000:user/lab-user is not authorized to perform: \
-             {service}:{operation} on resource: {resource} because no identity-based policy allows \
-             the {service}:{operation} action"
+             {service}:{operation} on resource: {resource} {why}"
         ),
     )
 }
@@ -299,8 +329,9 @@ mod tests {
 
     #[test]
     fn a_denial_names_action_and_resource() {
-        let message =
-            |service, operation: &str, body: &[u8]| denied(service, operation, body).message;
+        let message = |service, operation: &str, body: &[u8]| {
+            denied(service, operation, body, Policy::Identity).message
+        };
         let start = message(Service::Ssm, "StartSession", br#"{"Target":"i-0abc"}"#);
         assert!(start.contains("perform: ssm:StartSession on resource: "));
         assert!(start.contains("instance/i-0abc because"));

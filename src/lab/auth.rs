@@ -39,6 +39,8 @@ pub(super) enum Service {
     Ecs,
     /// EC2 Instance Connect.
     InstanceConnect,
+    /// The Security Token Service.
+    Sts,
 }
 
 impl Service {
@@ -50,6 +52,7 @@ impl Service {
             Self::Kms => "kms",
             Self::Ecs => "ecs",
             Self::InstanceConnect => "ec2-instance-connect",
+            Self::Sts => "sts",
         }
     }
 }

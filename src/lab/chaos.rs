@@ -46,6 +46,12 @@ pub struct Chaos {
     pub max_duration: Option<Duration>,
     /// API operations that are refused with `AccessDeniedException`.
     pub deny: BTreeSet<String>,
+    /// API operations that a service control policy forbids.
+    pub forbid: BTreeSet<String>,
+    /// Session documents that do not exist, the account's preferences among them.
+    pub missing_documents: BTreeSet<String>,
+    /// How far the services' clock is ahead, at most a day.
+    pub clock_ahead: Duration,
     /// What begins at a moment.
     pub faults: Vec<Scheduled>,
 }
@@ -91,7 +97,7 @@ impl GatewayFault {
 #[non_exhaustive]
 pub enum ParseChaosError {
     #[error(
-        "unknown fault '{0}' (delay, jitter, drop, duplicate, reorder, alter, seed, deny, garbage, silent, mute, refuse-upgrade, \
+        "unknown fault '{0}' (delay, jitter, drop, duplicate, reorder, alter, seed, deny, forbid, missing-document, clock-ahead, garbage, silent, mute, refuse-upgrade, \
          cut, reset, black-hole, refuse-connections, refuse-upgrades, fail-upgrades, idle-timeout, max-duration, kill-agents, lose-agents, terminate, refuse-tokens, \
          expire-tokens, expire-cells, expire-credentials, swallow-acks, pause, stall, offline, replace, host)"
     )]
@@ -165,12 +171,19 @@ impl Chaos {
                     .parse()
                     .map_err(|_| ParseChaosError::InvalidSeed(value.to_owned()))?;
             }
+            "clock-ahead" => self.clock_ahead = life("clock-ahead", value)?,
             "deny" => {
-                let value = value.ok_or(ParseChaosError::MissingValue("deny", "StartSession"))?;
-                if value.is_empty() || !value.bytes().all(|b| b.is_ascii_alphabetic()) {
-                    return Err(ParseChaosError::InvalidOperation(value.to_owned()));
-                }
-                self.deny.insert(value.to_owned());
+                self.deny.insert(operation("deny", value)?);
+            }
+            "forbid" => {
+                self.forbid.insert(operation("forbid", value)?);
+            }
+            "missing-document" => {
+                let example = "AWS-StartPortForwardingSession";
+                let value = value.filter(|value| !value.is_empty());
+                let value =
+                    value.ok_or(ParseChaosError::MissingValue("missing-document", example))?;
+                self.missing_documents.insert(value.to_owned());
             }
             _ => self.set_gateway(name, value)?,
         }
@@ -202,6 +215,15 @@ fn duration(name: &'static str, value: Option<&str>) -> Result<Duration, ParseCh
             name,
             value: value.to_owned(),
         })
+}
+
+/// An API operation.
+fn operation(name: &'static str, value: Option<&str>) -> Result<String, ParseChaosError> {
+    let value = value.ok_or(ParseChaosError::MissingValue(name, "StartSession"))?;
+    match !value.is_empty() && value.bytes().all(|b| b.is_ascii_alphabetic()) {
+        true => Ok(value.to_owned()),
+        false => Err(ParseChaosError::InvalidOperation(value.to_owned())),
+    }
 }
 
 /// How long something lives.
@@ -248,11 +270,17 @@ impl fmt::Display for Chaos {
             items.extend(life.map(|life| format!("{name}={}", format_duration(life))));
         }
         items.extend(self.gateway.map(|fault| fault.name().to_owned()));
-        items.extend(
-            self.deny
-                .iter()
-                .map(|operation| format!("deny={operation}")),
-        );
+        if !self.clock_ahead.is_zero() {
+            items.push(format!("clock-ahead={}", format_duration(self.clock_ahead)));
+        }
+        let named = [
+            ("deny", &self.deny),
+            ("forbid", &self.forbid),
+            ("missing-document", &self.missing_documents),
+        ];
+        for (name, values) in named {
+            items.extend(values.iter().map(|value| format!("{name}={value}")));
+        }
         items.extend(self.faults.iter().map(Scheduled::to_string));
         f.write_str(&items.join(","))
     }
@@ -273,7 +301,8 @@ mod tests {
     fn every_fault_is_understood_and_written_back() {
         let text = "delay=20ms,jitter=1500us,drop=5%,duplicate=0.25%,reorder=100%,alter=0.5%,seed=7,\
                     idle-timeout=90s,max-duration=3600s,garbage,\
-                    deny=ResumeSession,deny=StartSession";
+                    clock-ahead=600s,deny=ResumeSession,deny=StartSession,forbid=StartSession,\
+                    missing-document=AWS-StartSSHSession";
         let chaos = parse(text).unwrap();
         assert_eq!(chaos.delay, Duration::from_millis(20));
         assert_eq!(chaos.jitter, Duration::from_micros(1500));

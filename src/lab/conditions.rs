@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -57,6 +57,11 @@ impl Conditions {
     /// The standing chaos.
     pub(super) fn chaos(&self) -> Arc<Chaos> {
         self.state.borrow().chaos.clone()
+    }
+
+    /// What time the services have it.
+    pub(super) fn now(&self) -> SystemTime {
+        SystemTime::now() + self.chaos().clock_ahead
     }
 
     /// Changes with every change of the standing chaos.

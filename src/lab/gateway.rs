@@ -7,7 +7,7 @@ mod not_serving;
 mod relay;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -99,7 +99,7 @@ pub(super) async fn upgrade(
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (parts, _) = request.into_parts();
     let verifier = Verifier::default();
-    let verified = verifier.verify(Service::SsmMessages, &parts, b"", SystemTime::now());
+    let verified = verifier.verify(Service::SsmMessages, &parts, b"", shared.conditions.now());
     let verified = verified.and_then(|()| auth::check_expiry(&parts, &shared.conditions));
     if let Err(error) = verified {
         tracing::debug!(%error, "upgrade refused");

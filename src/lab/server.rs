@@ -6,8 +6,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -87,7 +89,11 @@ async fn serve_connection(socket: TcpStream, shared: Arc<Shared>) {
     let _ = socket.set_nodelay(true);
     let service = service_fn(|request| {
         let shared = shared.clone();
-        async move { Ok::<_, Infallible>(answer(shared, request).await) }
+        async move {
+            let mut answer = answer(shared.clone(), request).await;
+            date(&shared, &mut answer);
+            Ok::<_, Infallible>(answer)
+        }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -128,6 +134,17 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Answer {
     match read(body).await {
         Ok(body) => api::answer(&shared, &parts, &body),
         Err(refusal) => refusal,
+    }
+}
+
+/// Tells the services' time, where it is not this machine's, which would be told otherwise.
+fn date(shared: &Shared, answer: &mut Answer) {
+    if shared.conditions.chaos().clock_ahead.is_zero() {
+        return;
+    }
+    let now = DateTime::from(shared.conditions.now()).fmt(Format::HttpDate);
+    if let Some(now) = now.ok().and_then(|now| HeaderValue::try_from(now).ok()) {
+        answer.headers_mut().insert(header::DATE, now);
     }
 }
 
@@ -173,7 +190,7 @@ fn is_loopback(host: &Host<String>) -> bool {
 pub(super) fn plain(status: StatusCode, text: &'static str) -> Answer {
     let mut answer = Response::new(Full::from(text));
     *answer.status_mut() = status;
-    let content_type = header::HeaderValue::from_static("text/plain");
+    let content_type = HeaderValue::from_static("text/plain");
     answer
         .headers_mut()
         .insert(header::CONTENT_TYPE, content_type);

@@ -42,6 +42,28 @@ pub(super) fn content(
     }
 }
 
+/// The parameters of a document, with the values they have if they are left out.
+///
+/// # Errors
+///
+/// `InvalidDocument` if there is none of this name.
+pub(super) fn parameters(
+    name: &str,
+    custom_documents: &[Document],
+) -> Result<Vec<(&'static str, Option<&'static str>)>, ApiError> {
+    let kind = Kind::of(name, custom_documents)?;
+    let defaults = kind
+        .defaults()
+        .iter()
+        .map(|(name, value)| (*name, Some(*value)));
+    let required = kind.required().map(|name| (name, None));
+    // A document of one's own takes anything; this is what it may be given without being asked.
+    let is_custom_port =
+        matches!(kind, Kind::Custom(_)) && kind.session_type() == SessionType::Port;
+    let host = is_custom_port.then_some(("host", Some("")));
+    Ok(defaults.chain(required).chain(host).collect())
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind<'a> {
     Port,

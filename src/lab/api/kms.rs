@@ -17,6 +17,8 @@ pub(super) struct GenerateDataKey {
     key_spec: Option<String>,
     #[serde(default)]
     encryption_context: Context,
+    #[serde(default)]
+    dry_run: bool,
 }
 
 impl GenerateDataKey {
@@ -47,6 +49,10 @@ pub(super) fn generate_data_key(
         .keyring
         .generate_data_key(region, &name, context, len)
         .map_err(|error| refusal("GenerateDataKey", error))?;
+    if request.dry_run {
+        let message = "The request would have succeeded, but the DryRun option is set.";
+        return Err(ApiError::new("DryRunOperationException", message));
+    }
     Ok(json!({
         "KeyId": made.key_arn,
         "Plaintext": BASE64_STANDARD.encode(&made.plaintext),
@@ -87,7 +93,9 @@ fn refusal(operation: &str, error: KmsError) -> ApiError {
     let code = match &error {
         KmsError::UnknownKey(_) => "NotFoundException",
         KmsError::Disabled(_) => "DisabledException",
-        KmsError::Denied(arn) => return super::not_authorized("kms", operation, arn),
+        KmsError::Denied(arn) => {
+            return super::not_authorized("kms", operation, arn, super::Policy::Identity);
+        }
         KmsError::CredentialsExpired => "ExpiredTokenException",
         KmsError::InvalidCiphertext => "InvalidCiphertextException",
         KmsError::IncorrectKey => "IncorrectKeyException",

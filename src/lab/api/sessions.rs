@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{ApiError, Parameters, document};
+use super::{ApiError, Parameters, document, documents};
 use crate::lab::document::Content;
 use crate::lab::session::{NewSession, Session, SessionState};
 use crate::lab::{Machine, Shared, gateway};
@@ -29,6 +29,7 @@ pub(super) fn start(shared: &Arc<Shared>, request: StartSession) -> Result<Value
         .machine(&id)
         .filter(|machine| machine.target.online)
         .ok_or_else(|| ApiError::new("TargetNotConnected", format!("{id} is not connected.")))?;
+    documents::must_exist(shared, &document)?;
     let custom_documents = &shared.config.documents;
     let version = machine.agent_version;
     let content = document::content(&document, parameters.clone(), version, custom_documents)?;
