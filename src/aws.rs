@@ -1,7 +1,11 @@
 //! The AWS side: configuration and credentials, the sessions API, and what a stream URL may be.
 
+mod addresses;
+mod caller;
 pub mod config;
 mod credentials;
+mod denial;
+pub mod document;
 mod ecs;
 mod endpoints;
 mod environment;
@@ -11,6 +15,7 @@ mod instance_connect;
 pub mod inventory;
 pub mod kms;
 mod node;
+mod permission;
 mod retry;
 pub mod selector;
 pub mod session;
@@ -31,11 +36,15 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 use crate::net::connector::Connector;
 
+pub use addresses::ServiceAddress;
+pub use caller::{Caller, CallerError};
 pub use config::Options;
+pub use document::{DocumentDescription, DocumentParameter, PREFERENCES_DOCUMENT, Preferences};
 pub use endpoints::Service;
 pub use inventory::Found;
 pub use kms::DataKeyRequest;
 pub use node::{Node, NodeState};
+pub use permission::Permission;
 pub use selector::{Selector, TargetKind};
 pub use session::{ResumeError, Resumption, StartSession, StartedSession, Token};
 pub use stream_url::StreamUrl;

@@ -12,6 +12,7 @@ use crate::failure::{Exit, Failure};
 use crate::spec::Forward;
 
 pub use console::{ConsoleArgs, ExecArgs, ShellArgs};
+pub use doctor::DoctorArgs;
 #[cfg(feature = "lab")]
 pub use lab::{AgentArgs, EmbeddedLabArgs, LabArgs};
 
@@ -20,6 +21,7 @@ pub use ssh::{KeyArgs, ProxyArgs, SshConfigArgs};
 pub use target::{ConfigArgs, SelectionArgs, TargetsArgs};
 
 mod console;
+mod doctor;
 #[cfg(feature = "lab")]
 mod lab;
 mod network;
@@ -117,6 +119,13 @@ pub enum Job {
     /// connections to hosts behind the target. What is listed is what shells complete for some minutes.
     Targets(Box<TargetsArgs>),
 
+    /// Find out why something does not work, from here to the target.
+    ///
+    /// Write doctor before the TARGET and FORWARD that fail. Each check passes, warns or fails, with what to do about it; what
+    /// depends on a check that has failed is skipped. The exit code is that of the first failure. With --json, each check is
+    /// an object on a line.
+    Doctor(Box<DoctorArgs>),
+
     /// Run a Session Manager of your own on loopback; no AWS account is needed.
     ///
     /// It serves the Systems Manager API, the message gateway and one agent per TARGET, prints the environment that
@@ -165,6 +174,7 @@ impl Job {
             Self::Exec(args) => args.console.output.into(),
             Self::Proxy(args) => args.output(),
             Self::Targets(args) => args.output,
+            Self::Doctor(args) => args.output,
             #[cfg(feature = "lab")]
             Self::Lab(args) => args.output,
             Self::Plugin { .. }
@@ -183,6 +193,7 @@ pub enum Page {
     Proxy,
     SshConfig,
     Targets,
+    Doctor,
     #[cfg(feature = "lab")]
     Lab,
     Plugin,
@@ -199,6 +210,7 @@ impl Page {
             Self::Proxy => "proxy",
             Self::SshConfig => "ssh-config",
             Self::Targets => "targets",
+            Self::Doctor => "doctor",
             #[cfg(feature = "lab")]
             Self::Lab => "lab",
             Self::Plugin => "plugin",

@@ -2,6 +2,7 @@
 
 mod bridge;
 pub mod completions;
+pub mod doctor;
 pub mod exec;
 pub mod forward;
 #[cfg(feature = "lab")]

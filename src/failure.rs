@@ -29,6 +29,9 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// The next step where the cause is not known for sure. The end of a hint, or all of it.
+pub const SEE_DOCTOR: &str = "`ssmfwd doctor TARGET` looks for the cause";
+
 /// What failed and why, in one line, with at most one line about what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {

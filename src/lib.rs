@@ -9,6 +9,7 @@ pub mod cli;
 pub mod command;
 pub mod completion;
 pub mod config_file;
+pub mod doctor;
 pub mod driver;
 pub mod endpoint;
 pub mod failure;

@@ -63,6 +63,7 @@ fn run(job: Job, printer: &Printer) -> Result<ExitCode, Failure> {
         }
         Job::Proxy(args) => return block_on(command::proxy::run(*args, *printer)),
         Job::Targets(args) => return block_on(command::targets::run(*args, *printer)),
+        Job::Doctor(args) => return block_on(command::doctor::run(*args, *printer)),
         Job::SshConfig(args) => command::ssh_config::run(*args, printer)?,
         #[cfg(feature = "lab")]
         Job::Lab(args) => return block_on(command::lab::run(*args, *printer)),

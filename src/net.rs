@@ -6,7 +6,7 @@ pub(crate) mod address;
 pub(crate) mod clock;
 pub mod connection;
 pub mod connector;
-mod dial;
+pub(crate) mod dial;
 pub mod http;
 pub mod liveness;
 pub mod proxy;

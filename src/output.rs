@@ -18,6 +18,7 @@ pub use writer::flush;
 use writer::Destination;
 
 mod event;
+pub mod findings;
 pub mod log;
 mod mapping;
 pub mod nodes;

@@ -14,10 +14,12 @@ use crate::readiness::Readiness;
 use crate::spec::{Forward, Local};
 
 mod console;
+mod doctor;
 #[cfg(test)]
 mod tests;
 
 pub use console::{ConsoleSettings, ExecSettings};
+pub use doctor::DoctorSettings;
 
 /// The main job, ready to be run.
 #[derive(Debug)]
@@ -101,19 +103,16 @@ impl Settings {
     ///
     /// [`Exit::Usage`] when the arguments contradict each other.
     pub fn new(args: ForwardArgs) -> Result<Self, Failure> {
-        refuse_conflicts(&args.forwards)?;
-        let forwards = match args.session.document {
-            Some(document) => vec![custom(document, args.session.parameters, args.forwards)?],
-            None => args.forwards.into_iter().map(standard).collect(),
-        };
+        let session = args.session;
+        let forwards = serve(args.forwards, session.document, session.parameters)?;
         let mut command = args.command.into_iter();
         Ok(Self {
             target: args.selection.target(&args.target)?,
             warnings: forwards.iter().filter_map(warning).collect(),
             forwards,
-            reason: args.session.start.reason,
-            half_close: Duration::from_secs(args.session.half_close.into()),
-            payload_len: args.session.start.payload_size.into(),
+            reason: session.start.reason,
+            half_close: Duration::from_secs(session.half_close.into()),
+            payload_len: session.start.payload_size.into(),
             keep_alive: args.connection.keep_alive,
             liveness: liveness(args.connection)?,
             is_lazy: args.lazy,
@@ -129,6 +128,19 @@ impl Settings {
                 arguments: command.collect(),
             }),
         })
+    }
+}
+
+/// Finds the document for each forward.
+fn serve(
+    forwards: Vec<Forward>,
+    document: Option<String>,
+    parameters: Vec<(String, String)>,
+) -> Result<Vec<ForwardSettings>, Failure> {
+    refuse_conflicts(&forwards)?;
+    match document {
+        Some(document) => Ok(vec![custom(document, parameters, forwards)?]),
+        None => Ok(forwards.into_iter().map(standard).collect()),
     }
 }
 

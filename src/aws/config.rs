@@ -236,6 +236,7 @@ async fn resolve_host(sdk: &SdkConfig, user_endpoint: Option<&Url>) -> Result<St
             Exit::Usage,
             format!("no Systems Manager endpoint can be used: {why}"),
         )
+        .with_hint("check the region, and whether it has FIPS and dual-stack endpoints if those are asked for")
     };
     let params = Params::builder()
         .set_region(sdk.region().map(ToString::to_string))

@@ -110,6 +110,12 @@ impl Endpoints {
         self.0.get(&service)
     }
 
+    /// Every address the user has given.
+    pub(super) fn all(&self) -> Vec<(Service, Url)> {
+        let all = self.0.iter();
+        all.map(|(service, url)| (*service, url.clone())).collect()
+    }
+
     /// `sdk` with the address of `service`.
     pub(super) fn applied(&self, sdk: &SdkConfig, service: Service) -> SdkConfig {
         let mut sdk = sdk.clone().into_builder();

@@ -81,6 +81,7 @@ impl Source {
                     Exit::Usage,
                     format!("cannot read the AWS configuration: {why}"),
                 )
+                .with_hint("correct the file, or select another one with AWS_CONFIG_FILE")
             })
     }
 
@@ -105,6 +106,7 @@ impl Source {
         if flag.is_none() && self.var("AWS_ACCESS_KEY_ID").is_some() {
             return Ok(Identity {
                 is_environment: true,
+                shadowed_profile: name,
                 ..Identity::default()
             });
         }
@@ -112,6 +114,7 @@ impl Source {
             is_sso: is_sso(profiles, name.as_deref().unwrap_or("default")),
             profile: name,
             is_environment: false,
+            shadowed_profile: None,
         })
     }
 
@@ -143,7 +146,8 @@ impl Source {
             return Err(Failure::new(
                 Exit::Usage,
                 format!("`{region}` is not the name of an AWS region"),
-            ));
+            )
+            .with_hint("a region is written as in eu-central-1"));
         }
         Ok(Region::new(region))
     }

@@ -9,8 +9,8 @@ use aws_sdk_ssm::error::{ConnectorError, ProvideErrorMetadata, SdkError};
 use aws_sdk_ssm::operation::RequestId;
 use tracing::debug;
 
-use super::{Aws, Identity};
-use crate::failure::{Exit, Failure};
+use super::{Aws, Identity, denial};
+use crate::failure::{Exit, Failure, SEE_DOCTOR};
 
 impl Aws {
     /// Explains why the API call `action`, such as `ssm:StartSession`, did not succeed.
@@ -47,7 +47,9 @@ impl Aws {
                 self.endpoint_of(action)
             ),
         )
-        .with_hint("a proxy may be in between, or the endpoint URL is wrong")
+        .with_hint(format!(
+            "a proxy may be in between, or the endpoint URL is wrong; {SEE_DOCTOR}"
+        ))
     }
 
     /// Explains a call that got no answer at all.
@@ -78,11 +80,14 @@ impl Aws {
                 Exit::Failure,
                 format!("{host} did not answer {action} in time{through}"),
             )
-            .with_hint("check the network, its proxy and firewall, and the region");
+            .with_hint(format!(
+                "check the network, its proxy and firewall, and the region; {SEE_DOCTOR}"
+            ));
         }
         let message = format!("{action} failed: cannot reach {host}: {}", root(error));
-        Failure::new(Exit::Failure, message)
-            .with_hint("check the network, the region and the endpoint URL")
+        Failure::new(Exit::Failure, message).with_hint(format!(
+            "check the network, the region and the endpoint URL; {SEE_DOCTOR}"
+        ))
     }
 
     /// Who is called for `action`: the host, where it is known.
@@ -117,12 +122,10 @@ fn service_failure(action: &str, code: &str, message: &str, identity: &Identity)
     match name {
         _ if is_denial(code) => {
             Failure::new(Exit::Credentials, format!("{action} was denied: {told}"))
-                .with_hint(format!(
-                    "allow {action} for the caller on that resource in its IAM policies"
-                ))
+                .with_hint(denial::hint(action, &message))
                 .permanent()
         }
-        "ExpiredToken" | "RequestExpired" | "TokenRefreshRequired" => Failure::new(
+        "ExpiredToken" | "TokenRefreshRequired" => Failure::new(
             Exit::Credentials,
             format!("{action} failed: the AWS credentials have expired"),
         )
@@ -140,13 +143,32 @@ fn service_failure(action: &str, code: &str, message: &str, identity: &Identity)
         "InvalidSignature"
         | "SignatureDoesNotMatch"
         | "IncompleteSignature"
+        | "RequestExpired"
         | "RequestTimeTooSkewed"
         | "RequestInTheFuture" => Failure::new(
             Exit::Credentials,
             format!("{action} failed: AWS does not accept the signature ({code})"),
         )
         .with_hint("check that this machine's clock is right, then the secret access key"),
-        "TargetNotConnected" => Failure::new(Exit::Target, told),
+        "TargetNotConnected" => Failure::new(Exit::Target, told).with_hint(SEE_DOCTOR),
+        "InvalidInstanceId" | "InvalidTarget" => Failure::new(
+            Exit::Target,
+            format!("{action} failed: {told}"),
+        )
+        .with_hint(
+            "check the target's id, --region and --profile: `ssmfwd targets` lists what there is",
+        ),
+        "SubscriptionRequired" => {
+            Failure::new(Exit::Credentials, format!("{action} failed: {told}"))
+                .with_hint("the account is not activated for this service")
+        }
+        "InternalServerError"
+        | "InternalServiceError"
+        | "InternalFailure"
+        | "ServiceUnavailable" => Failure::new(Exit::Failure, format!("{action} failed: {told}"))
+            .with_hint(
+                "the service is in trouble: try again, and look at the AWS Health Dashboard",
+            ),
         "InvalidDocument" => Failure::new(Exit::Failure, format!("{action} failed: {told}"))
             .with_hint("the document does not exist in this account and region, or is not shared")
             .permanent(),
@@ -154,7 +176,7 @@ fn service_failure(action: &str, code: &str, message: &str, identity: &Identity)
             Failure::new(Exit::Failure, format!("{action} failed: {told}"))
                 .with_hint("the account's rate limit is used up: wait a little and try again")
         }
-        _ => Failure::new(Exit::Failure, format!("{action} failed: {told}")),
+        _ => Failure::new(Exit::Failure, format!("{action} failed: {told}")).with_hint(SEE_DOCTOR),
     }
 }
 
@@ -270,7 +292,7 @@ mod tests {
         Identity {
             profile: Some("prod".into()),
             is_sso: true,
-            is_environment: false,
+            ..Identity::default()
         }
     }
 
@@ -287,7 +309,12 @@ mod tests {
             failure.message.contains("arn:aws:ec2:::i-0abc"),
             "{failure}"
         );
-        assert!(failure.hint.unwrap().contains("allow ssm:StartSession"));
+        assert!(
+            failure
+                .hint
+                .unwrap()
+                .contains("allow ssm:StartSession on arn:aws:ec2:::i-0abc")
+        );
     }
 
     #[test]
@@ -298,16 +325,20 @@ mod tests {
             ("UnrecognizedClientException", Exit::Credentials),
             ("InvalidSignatureException", Exit::Credentials),
             ("RequestTimeTooSkewed", Exit::Credentials),
+            ("RequestExpired", Exit::Credentials),
+            ("InvalidInstanceId", Exit::Target),
+            ("InternalServerError", Exit::Failure),
             ("TargetNotConnected", Exit::Target),
             ("InvalidDocument", Exit::Failure),
             ("ThrottlingException", Exit::Failure),
             ("ThrottledException", Exit::Failure),
             ("SomethingNew", Exit::Failure),
         ] {
-            assert_eq!(
-                service_failure("ssm:X", code, "m", &sso()).exit,
-                exit,
-                "{code}"
+            let failure = service_failure("ssm:X", code, "m", &sso());
+            assert_eq!(failure.exit, exit, "{code}");
+            assert!(
+                failure.hint.is_some(),
+                "{code} says nothing of the next step"
             );
         }
     }

@@ -9,6 +9,8 @@ pub(super) struct Identity {
     pub(super) is_sso: bool,
     /// Whether the keys are those of the environment, which does not change while the program runs.
     pub(super) is_environment: bool,
+    /// The profile whose credentials would be used, were there no keys in the environment.
+    pub(super) shadowed_profile: Option<String>,
 }
 
 impl Identity {

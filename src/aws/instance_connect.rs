@@ -6,7 +6,7 @@ use aws_sdk_ssm::types::{InstanceInformation, PlatformType};
 
 use super::unreachable::explain_unknown;
 use super::{Aws, Service};
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, SEE_DOCTOR};
 
 /// The IAM action.
 const SEND_SSH_PUBLIC_KEY: &str = "ec2-instance-connect:SendSSHPublicKey";
@@ -39,7 +39,8 @@ impl Aws {
             Ok(_) => Err(Failure::new(
                 Exit::Failure,
                 format!("EC2 Instance Connect did not push the key to {target}"),
-            )),
+            )
+            .with_hint(SEE_DOCTOR)),
             Err(error) if is_unknown_instance(error.code()) => Err(Failure::new(
                 Exit::Target,
                 format!("there is no EC2 instance {target} in {}", self.region),

@@ -3,15 +3,17 @@
 use std::collections::HashMap;
 
 use aws_sdk_kms::Client;
+use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::config::{Builder, Region};
-use aws_sdk_kms::operation::generate_data_key::GenerateDataKeyOutput;
+use aws_sdk_kms::error::SdkError;
+use aws_sdk_kms::operation::generate_data_key::{GenerateDataKeyError, GenerateDataKeyOutput};
 use aws_sdk_ssm::error::ProvideErrorMetadata;
 use ssmfwd_protocol::cipher::{DATA_KEY_LEN, DataKey};
 use zeroize::Zeroizing;
 
 use super::error::one_line;
 use super::{Aws, Service};
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, SEE_DOCTOR};
 
 /// The IAM action.
 const GENERATE_DATA_KEY: &str = "kms:GenerateDataKey";
@@ -40,36 +42,64 @@ impl Aws {
     /// [`Exit::Credentials`] if the call is not permitted, [`Exit::Failure`] if the key cannot be used or KMS cannot be
     /// reached.
     pub async fn generate_data_key(&self, request: &DataKeyRequest) -> Result<DataKey, Failure> {
-        let region = region_of(&request.key_id).unwrap_or_else(|| self.region());
+        match self.call_kms(request, false).await? {
+            Ok(output) => take_key(output),
+            Err(error) => Err(self.kms_failure(request, &error)),
+        }
+    }
+
+    /// Asks KMS whether it would generate the data key of a session, without having it make one.
+    ///
+    /// # Errors
+    ///
+    /// As [`generate_data_key`](Self::generate_data_key).
+    pub async fn may_generate_data_key(&self, request: &DataKeyRequest) -> Result<(), Failure> {
+        match self.call_kms(request, true).await? {
+            Ok(_) => Ok(()),
+            Err(error) if error.code() == Some("DryRunOperationException") => Ok(()),
+            Err(error) => Err(self.kms_failure(request, &error)),
+        }
+    }
+
+    async fn call_kms(
+        &self,
+        request: &DataKeyRequest,
+        is_dry: bool,
+    ) -> Result<Result<GenerateDataKeyOutput, KmsError>, Failure> {
         // Looked up before the call, whose deadlines do not allow for a person typing a code.
         self.credentials().await?;
-        let config =
-            Builder::from(&self.sdk_for(Service::Kms)).region(Region::new(region.to_owned()));
-        let generated = Client::from_conf(config.build())
+        let region = Region::new(self.key_region(request).to_owned());
+        let config = Builder::from(&self.sdk_for(Service::Kms)).region(region);
+        let call = Client::from_conf(config.build())
             .generate_data_key()
             .key_id(&request.key_id)
             .number_of_bytes(DATA_KEY_LEN as i32)
             .set_encryption_context(Some(context(request)))
-            .send()
-            .await;
-        match generated {
-            Ok(output) => take_key(output),
-            Err(error) => {
-                let known = error.as_service_error().and_then(|service| {
-                    unusable(service.code()?, service.message().unwrap_or_default())
-                });
-                let failure = known.unwrap_or_else(|| {
-                    let here = Self {
-                        region: region.to_owned(),
-                        ..self.clone()
-                    };
-                    here.api_failure(GENERATE_DATA_KEY, &error)
-                });
-                Err(explain(failure, &request.key_id))
-            }
-        }
+            .set_dry_run(is_dry.then_some(true));
+        Ok(call.send().await)
+    }
+
+    fn key_region<'a>(&'a self, request: &'a DataKeyRequest) -> &'a str {
+        region_of(&request.key_id).unwrap_or_else(|| self.region())
+    }
+
+    fn kms_failure(&self, request: &DataKeyRequest, error: &KmsError) -> Failure {
+        let known = error
+            .as_service_error()
+            .and_then(|service| unusable(service.code()?, service.message().unwrap_or_default()));
+        let failure = known.unwrap_or_else(|| {
+            let here = Self {
+                region: self.key_region(request).to_owned(),
+                ..self.clone()
+            };
+            here.api_failure(GENERATE_DATA_KEY, error)
+        });
+        explain(failure, &request.key_id)
     }
 }
+
+/// What the SDK has to say instead of a data key.
+type KmsError = SdkError<GenerateDataKeyError, HttpResponse>;
 
 fn context(request: &DataKeyRequest) -> HashMap<String, String> {
     let pairs = [
@@ -104,7 +134,7 @@ fn take_key(output: GenerateDataKeyOutput) -> Result<DataKey, Failure> {
         .ok_or_else(|| {
             let message =
                 format!("the answer to {GENERATE_DATA_KEY} has no key of {DATA_KEY_LEN} bytes");
-            Failure::new(Exit::Failure, message)
+            Failure::new(Exit::Failure, message).with_hint(SEE_DOCTOR)
         })
 }
 
@@ -140,7 +170,9 @@ fn unusable(code: &str, message: &str) -> Option<Failure> {
 /// Says which key is wanted and for what.
 fn explain(failure: Failure, key_id: &str) -> Failure {
     let key_id = one_line(key_id);
-    let is_denied = failure.message.contains("was denied");
+    // What forbids it on purpose is not cured by allowing it elsewhere.
+    let is_denied = failure.message.contains("was denied")
+        && !failure.message.contains("with an explicit deny");
     let explained = Failure {
         message: format!(
             "the session has to be encrypted with the KMS key {key_id}: {}",

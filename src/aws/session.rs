@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 
 use super::retry::OnlyIfAnswered;
 use super::{Aws, Service, StreamUrl, Target, error};
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, SEE_DOCTOR};
 
 /// What to start a session with.
 #[derive(Debug, Clone)]
@@ -232,7 +232,7 @@ impl Aws {
     }
 
     /// Terminates a session that cannot be used, without hiding why it cannot.
-    async fn abandon(&self, session_id: &str) {
+    pub(super) async fn abandon(&self, session_id: &str) {
         let terminated =
             tokio::time::timeout(ABANDON_DEADLINE, self.terminate_session(session_id)).await;
         if !matches!(terminated, Ok(Ok(()))) {
@@ -260,6 +260,9 @@ fn incomplete(action: &str, field: &str) -> Failure {
         Exit::Failure,
         format!("the answer to {action} has no {field}"),
     )
+    .with_hint(format!(
+        "something else than Systems Manager may have given it; {SEE_DOCTOR}"
+    ))
 }
 
 fn is_not_connected(code: Option<&str>) -> bool {

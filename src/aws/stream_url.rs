@@ -5,7 +5,7 @@ use std::fmt;
 use http::Uri;
 use url::Url;
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, SEE_DOCTOR};
 use crate::net::address::is_loopback;
 
 /// The URL of a data channel, checked to lead to Session Manager.
@@ -174,6 +174,7 @@ fn malformed() -> Failure {
         Exit::Failure,
         "the service returned a stream URL that is not a WebSocket URL",
     )
+    .with_hint(SEE_DOCTOR)
 }
 
 fn refused(host: &str, why: &str) -> Failure {

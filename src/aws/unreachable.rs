@@ -9,7 +9,7 @@ use tracing::debug;
 
 use super::error::chain;
 use super::{Aws, TargetKind};
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, SEE_DOCTOR};
 
 impl Aws {
     /// Explains why the service says that a target is not connected, as far as it can be found
@@ -88,7 +88,9 @@ fn explain_known(target: &str, node: &InstanceInformation) -> Failure {
                 Exit::Target,
                 format!("{target} is not connected to Systems Manager ({status}{seen})"),
             )
-            .with_hint("check that the machine runs, that its agent runs, and its network")
+            .with_hint(format!(
+                "check that the machine runs, that its agent runs, and its network; {SEE_DOCTOR}"
+            ))
         }
     }
 }
@@ -98,7 +100,9 @@ fn explain_unspecific(target: &str, region: &str) -> Failure {
         Exit::Target,
         format!("{target} is not connected to Systems Manager in {region}"),
     )
-    .with_hint("check the identifier, --region and --profile, and that its agent runs")
+    .with_hint(format!(
+        "check the identifier, --region and --profile, and that its agent runs; {SEE_DOCTOR}"
+    ))
 }
 
 #[cfg(test)]

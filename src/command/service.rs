@@ -61,6 +61,11 @@ impl Service {
         Ok(Self { options })
     }
 
+    /// What the user selected.
+    pub(super) fn options(&self) -> &Options {
+        &self.options
+    }
+
     /// Loads the configuration of AWS.
     ///
     /// # Errors

@@ -113,7 +113,7 @@ where
 const NAME_HINT: &str = "check the network and its DNS; if a proxy is the only way out, set HTTPS_PROXY; in a private network, \
                          the names are those of its VPC endpoints";
 
-fn unresolved(error: &io::Error, host: &str) -> Failure {
+pub(crate) fn unresolved(error: &io::Error, host: &str) -> Failure {
     Failure::new(Exit::Failure, format!("cannot resolve {host}: {error}")).with_hint(NAME_HINT)
 }
 

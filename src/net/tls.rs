@@ -128,6 +128,12 @@ impl Trust {
     }
 }
 
+/// Returns who has signed a server's certificate, for messages.
+pub(crate) fn signer<S>(stream: &TlsStream<S>) -> Option<String> {
+    let (_, connection) = stream.get_ref();
+    issuer::of(connection.peer_certificates()?.first()?)
+}
+
 /// Longest TLS handshake: two round trips, so ten seconds is a dead peer on any link.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -224,7 +230,8 @@ fn explain(error: &io::Error, host: &str) -> Failure {
             fail(format!("the TLS certificate of {host} is not trusted: {why}"))
                 .with_hint("something else than the service answers at this address: check the endpoint and DNS")
         }
-        Some(error) => fail(format!("the TLS handshake with {host} failed: {error}")),
+        Some(error) => fail(format!("the TLS handshake with {host} failed: {error}"))
+            .with_hint("something that does not speak TLS may listen there: check the endpoint URL"),
         None => fail(format!("the connection to {host} broke in the TLS handshake: {error}"))
             .with_hint("a firewall may not let TLS to this host through"),
     }

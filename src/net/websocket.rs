@@ -13,7 +13,7 @@ use tracing::debug;
 
 use super::connection::Connection;
 use crate::aws::{Aws, StreamUrl, sign_upgrade};
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, SEE_DOCTOR};
 
 /// The WebSocket of a data channel, after the upgrade.
 pub type Socket = WebSocketStream<Connection>;
@@ -97,7 +97,9 @@ where
                 UPGRADE_DEADLINE.as_secs()
             ),
         )
-        .with_hint("a proxy or firewall in between may not let WebSockets through")),
+        .with_hint(format!(
+            "a proxy or firewall in between may not let WebSockets through; {SEE_DOCTOR}"
+        ))),
     }
 }
 
@@ -120,8 +122,9 @@ fn explain(error: Error, host: &str) -> Failure {
         // The library's texts name the header that is wrong, not its value.
         format!("answered the WebSocket upgrade wrongly: {error}")
     };
-    Failure::new(Exit::Failure, format!("{host} {why}"))
-        .with_hint("a proxy or firewall in between may not let WebSockets through")
+    Failure::new(Exit::Failure, format!("{host} {why}")).with_hint(format!(
+        "a proxy or firewall in between may not let WebSockets through; {SEE_DOCTOR}"
+    ))
 }
 
 fn explain_status<T>(response: &Response<T>, host: &str) -> Failure {

@@ -4,7 +4,7 @@ use ssmfwd_protocol::channel::CloseReason;
 use ssmfwd_protocol::error::{ProtocolError, Unsupported};
 
 use super::{Cause, Ended};
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, SEE_DOCTOR};
 
 /// Texts of agent and service, and what to do about them.
 ///
@@ -167,7 +167,8 @@ fn explain_close(reason: &CloseReason, session_id: &str) -> Failure {
         unknown => Failure::new(
             Exit::SessionEnded,
             format!("session {session_id} ended: {unknown:?}"),
-        ),
+        )
+        .with_hint(SEE_DOCTOR),
     }
 }
 
@@ -189,7 +190,7 @@ fn explain_output(output: &str, session_id: &str) -> Failure {
     );
     match KNOWN_OUTPUTS.iter().find(|(text, _)| output.contains(text)) {
         Some((_, hint)) => failure.with_hint(*hint),
-        None => failure,
+        None => failure.with_hint(SEE_DOCTOR),
     }
 }
 
@@ -201,8 +202,9 @@ fn explain_silence(is_started: bool, undecodable_count: u32) -> Failure {
             "the service sent {count} messages that cannot be decoded, and no handshake in time"
         ),
     };
-    Failure::new(Exit::Failure, message)
-        .with_hint("check that the target is online and its agent healthy, and try again")
+    Failure::new(Exit::Failure, message).with_hint(format!(
+        "check that the target is online and its agent healthy, and try again; {SEE_DOCTOR}"
+    ))
 }
 
 fn explain_unsupported(unsupported: &Unsupported) -> Failure {

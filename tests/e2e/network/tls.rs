@@ -15,13 +15,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 /// A CA that nobody trusts of himself.
-pub(super) struct Authority {
+pub(crate) struct Authority {
     directory: TempDir,
 }
 
 impl Authority {
     /// Makes a CA that certificates name as their issuer by `name`.
-    pub(super) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let directory = TempDir::new().unwrap();
         let subject = format!("/O=Corp/CN={name}");
         let make = [
@@ -37,7 +37,7 @@ impl Authority {
     }
 
     /// Takes TLS off connections to `listener`, whose names are `names`, and leads them to `lab`.
-    pub(super) fn front(&self, listener: TcpListener, names: &[&str], lab: SocketAddr) {
+    pub(crate) fn front(&self, listener: TcpListener, names: &[&str], lab: SocketAddr) {
         let acceptor = TlsAcceptor::from(Arc::new(self.server_config(names)));
         tokio::spawn(async move {
             loop {

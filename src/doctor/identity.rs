@@ -1,0 +1,71 @@
+//! Credentials, and whose they are.
+
+use std::time::{Duration, SystemTime};
+
+use super::{Check, Finding};
+use crate::aws::{Aws, Caller, CallerError};
+
+/// Credentials that expire sooner than this are worth a word: a session that is resumed or replaced needs others.
+const SOON: Duration = Duration::from_secs(15 * 60);
+
+/// Looks the credentials up.
+pub async fn credentials(aws: &Aws) -> (Finding, Option<()>) {
+    let credentials = match aws.credentials().await {
+        Ok(credentials) => credentials,
+        Err(failure) => return (Finding::fail(Check::Credentials, &failure), None),
+    };
+    let source = aws.credentials_source(&credentials);
+    let finding = match credentials.expiry() {
+        None if credentials.session_token().is_some() => Finding::pass(
+            Check::Credentials,
+            format!("{source}; they expire, and do not say when"),
+        ),
+        None => Finding::pass(Check::Credentials, format!("{source}; they do not expire")),
+        Some(expiry) => match expiry.duration_since(SystemTime::now()) {
+            Ok(left) if left > SOON => Finding::pass(
+                Check::Credentials,
+                format!("{source}; they expire in {}", minutes(left)),
+            ),
+            Ok(left) => Finding::warn(
+                Check::Credentials,
+                format!("{source}; they expire in {}", minutes(left)),
+            )
+            .fix(aws.renew_hint()),
+            Err(_) => {
+                let failure = crate::failure::Failure::new(
+                    crate::failure::Exit::Credentials,
+                    format!("{source}; they have expired"),
+                );
+                let finding =
+                    Finding::fail(Check::Credentials, &failure.with_hint(aws.renew_hint()));
+                return (finding, None);
+            }
+        },
+    };
+    (finding, Some(()))
+}
+
+fn minutes(time: Duration) -> String {
+    match time.as_secs() / 60 {
+        minutes @ 0..120 => format!("{minutes} min"),
+        minutes => format!("{} h", minutes / 60),
+    }
+}
+
+/// Asks whose they are. Sessions do without STS, so that it cannot be reached is no failure.
+pub async fn identity(aws: &Aws) -> (Finding, Option<Option<Caller>>) {
+    match aws.caller().await {
+        Ok(caller) => {
+            let message = format!("{} in account {}", caller.arn, caller.account);
+            (Finding::pass(Check::Identity, message), Some(Some(caller)))
+        }
+        Err(CallerError::Refused(failure)) => (Finding::fail(Check::Identity, &failure), None),
+        Err(CallerError::Unreachable(failure)) => {
+            let message = format!("not known, which sessions do without: {}", failure.message);
+            (
+                Finding::warn(Check::Identity, message).fixed_by(&failure),
+                Some(None),
+            )
+        }
+    }
+}
