@@ -66,9 +66,16 @@ pub(crate) async fn run(fault: &Fault, workload: Workload) -> Outcome {
             exit
         }
     };
-    let story = Story::of(&exit.events());
+    let mut story = Story::of(&exit.events());
+    let fates = scene.fates();
+    // Short connections may be made, and be refused, while there is no session.
+    let may_reset = fault.ends_session || workload == Workload::Short;
+    if fates.reset > 0 && !may_reset {
+        let complaint = "reset, although the session goes on".to_owned();
+        story.complaints.push(complaint);
+    }
     Outcome {
-        fates: scene.fates(),
+        fates,
         corrupted_len: stage.tally.corrupted_len(),
         has_hung,
         gap: story.longest_gap(),
@@ -78,7 +85,7 @@ pub(crate) async fn run(fault: &Fault, workload: Workload) -> Outcome {
     }
 }
 
-/// Has a fault meet a download, and returns what people are told of it, one line each.
+/// Has a fault meet a download, and returns what people are told of it, one line each; panics if they are too many.
 pub(crate) async fn words(fault: &Fault) -> Vec<String> {
     let stage = Stage::set_up(fault).await;
     let mut client = stage.client(fault, &[]);
@@ -93,8 +100,12 @@ pub(crate) async fn words(fault: &Fault) -> Vec<String> {
         .lines()
         .filter(|line| !line.contains(" is now "));
     let forward = format!("{}: ", stage.forward());
-    said.map(|line| line.trim_start_matches(&forward).to_owned())
-        .collect()
+    let lines: Vec<_> = said
+        .map(|line| line.trim_start_matches(&forward).to_owned())
+        .collect();
+    let (name, most) = (fault.name, fault.line_count);
+    assert!(lines.len() <= most, "{name}: more than {most}: {lines:#?}");
+    lines
 }
 
 /// What a cell has of its own beside the client.

@@ -17,6 +17,10 @@ pub(crate) struct Fault {
     pub(crate) bulk_len: u64,
     /// What the destination is known by.
     pub(crate) route: Route,
+    /// The session does not survive it, nor do its connections.
+    pub(crate) ends_session: bool,
+    /// Most lines that people are to read of it.
+    pub(crate) line_count: usize,
 }
 
 /// What a destination is known by.
@@ -39,6 +43,8 @@ impl Fault {
             options: &[],
             bulk_len: 4 << 20,
             route: Route::Id,
+            ends_session: false,
+            line_count: 2,
         }
     }
 
@@ -58,6 +64,17 @@ impl Fault {
         Self { route, ..self }
     }
 
+    const fn ends_session(self) -> Self {
+        Self {
+            ends_session: true,
+            ..self
+        }
+    }
+
+    const fn says(self, line_count: usize) -> Self {
+        Self { line_count, ..self }
+    }
+
     /// Has the client notice silence soon.
     const fn impatient(self) -> Self {
         Self {
@@ -69,7 +86,9 @@ impl Fault {
 
 /// Every fault, as long and as bad as in the field.
 pub(crate) const FULL: &[Fault] = &[
-    Fault::new("close 1000 every 5 s", "cut/5s").lasts(17),
+    Fault::new("close 1000 every 5 s", "cut/5s")
+        .lasts(17)
+        .says(8),
     Fault::new("abrupt reset", "reset"),
     Fault::new("black hole for 1 s", "black-hole=1s").lasts(1),
     Fault::new("black hole for 30 s", "black-hole=30s").lasts(30),
@@ -98,12 +117,19 @@ pub(crate) const FULL: &[Fault] = &[
         "expired credentials, renewed after 10 s",
         "expire-credentials=10s,cut",
     )
-    .lasts(10),
+    .lasts(10)
+    .says(3),
     Fault::new("expired cell in the stream URL", "expire-cells,cut"),
-    Fault::new("agent killed", "kill-agents"),
-    Fault::new("session terminated", "terminate"),
-    Fault::new("target rebooted, back after 10 s", "offline=10s").lasts(10),
-    Fault::new("target replaced behind its tag", "replace=i-0abc:i-0def").by(Route::Tag),
+    Fault::new("agent killed", "kill-agents").ends_session(),
+    Fault::new("session terminated", "terminate").ends_session(),
+    Fault::new("target rebooted, back after 10 s", "offline=10s")
+        .lasts(10)
+        .ends_session()
+        .says(3),
+    Fault::new("target replaced behind its tag", "replace=i-0abc:i-0def")
+        .by(Route::Tag)
+        .ends_session()
+        .says(3),
     Fault::new("remote host moved", "host=db.internal:127.0.0.3").by(Route::Host),
 ];
 
@@ -111,6 +137,7 @@ pub(crate) const FULL: &[Fault] = &[
 pub(crate) const REDUCED: &[Fault] = &[
     Fault::new("close 1000 every second", "cut/1s")
         .lasts(3)
+        .says(8)
         .carries(1 << 20),
     Fault::new("abrupt reset", "reset").carries(1 << 20),
     Fault::new("black hole for 1 s", "black-hole=1s")
@@ -150,16 +177,25 @@ pub(crate) const REDUCED: &[Fault] = &[
         "expire-credentials=2s,cut",
     )
     .lasts(2)
+    .says(3)
     .carries(1 << 20),
     Fault::new("expired cell in the stream URL", "expire-cells,cut").carries(1 << 20),
-    Fault::new("agent killed", "kill-agents").carries(1 << 20),
-    Fault::new("session terminated", "terminate").carries(1 << 20),
+    Fault::new("agent killed", "kill-agents")
+        .carries(1 << 20)
+        .ends_session(),
+    Fault::new("session terminated", "terminate")
+        .carries(1 << 20)
+        .ends_session(),
     Fault::new("target rebooted, back after 2 s", "offline=2s")
         .lasts(2)
+        .ends_session()
+        .says(3)
         .carries(1 << 20),
     Fault::new("target replaced behind its tag", "replace=i-0abc:i-0def")
         .carries(1 << 20)
-        .by(Route::Tag),
+        .by(Route::Tag)
+        .ends_session()
+        .says(3),
     Fault::new("remote host moved", "host=db.internal:127.0.0.3")
         .carries(1 << 20)
         .by(Route::Host),
