@@ -115,6 +115,10 @@ impl Proxies {
         let list: Vec<&str> = exceptions
             .map(|exception| exception.host.as_str())
             .collect();
+        // The library takes `*` for every name, but for no address.
+        if list.contains(&"*") {
+            return false;
+        }
         let matcher = Matcher::builder().all(ANY_PROXY).no(list.join(",")).build();
         let authority = match without_brackets(host) {
             address if address.contains(':') => format!("[{address}]"),
@@ -147,31 +151,39 @@ impl Exception {
     /// `10.0.0.0/8` a network, `*` everything; a port may follow. `*.example.com`, which neither knows, means `.example.com`.
     fn parse_list(list: &str) -> Vec<Self> {
         let entries = list.split([',', ' ']).filter(|entry| !entry.is_empty());
-        entries.map(Self::parse).collect()
+        entries.filter_map(Self::parse).collect()
     }
 
-    fn parse(entry: &str) -> Self {
+    /// Returns `None` for what has no port behind its colon, such as a URL: it must not exempt from every port.
+    fn parse(entry: &str) -> Option<Self> {
         let (host, port) = match entry.rsplit_once(':') {
             // More colons are an IPv6 address, whose port is behind a bracket.
             Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
-                (host, port.parse().ok())
+                (host, Some(port.parse().ok()?))
             }
             _ => (entry, None),
         };
         let host = without_brackets(host);
-        Self {
+        Some(Self {
             host: host
                 .strip_prefix('*')
                 .filter(|rest| rest.starts_with('.'))
                 .unwrap_or(host)
                 .to_owned(),
             port,
-        }
+        })
     }
 }
 
-const NO_URL: &str =
-    "it is not a URL; in a user or a password, write %40 for @, %3A for :, %2F for /, %23 for #";
+const NO_URL: &str = "it is not a URL; in a user or a password, write %40 for @, %3A for :, %2F for /, %3F for ?, %23 for #";
+
+/// Tells whether an `@` comes behind what a URL has for its host: in a password, `/`, `?` and `#` end the authority, and what
+/// stands before them would be looked up and shown as host and port.
+fn has_unescaped_user(text: &str) -> bool {
+    let authority = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let rest = authority.split_once(['/', '?', '#']);
+    rest.is_some_and(|(_, rest)| rest.contains('@'))
+}
 
 /// A proxy that speaks HTTP.
 #[derive(Clone)]
@@ -190,7 +202,11 @@ impl Proxy {
             let message = format!("the proxy of {origin} cannot be used: {why}");
             Failure::new(Exit::Usage, message)
                 .with_hint("write http://PROXY:PORT or http://USER:PASSWORD@PROXY:PORT")
+                .permanent()
         };
+        if has_unescaped_user(text) {
+            return Err(refuse(NO_URL));
+        }
         let matcher = Matcher::builder().all(text).build();
         let found = matcher.intercept(&Uri::from_static("https://any.example/"));
         let found = found.ok_or_else(|| refuse(NO_URL))?;

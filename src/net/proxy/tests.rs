@@ -71,6 +71,12 @@ fn exceptions_are_those_of_go_and_curl() {
         ("*.example.com", "a.example.com", 443, true),
         ("*.example.com", "notexample.com", 443, false),
         ("*", "anything", 443, true),
+        ("*", "52.1.2.3", 443, true),
+        ("*", "[2600::1]", 443, true),
+        ("*:443", "52.1.2.3", 443, true),
+        ("*:443", "52.1.2.3", 80, false),
+        ("example.com:https", "example.com", 443, false),
+        ("http://example.com", "http", 443, false),
         ("a, b.example  c", "b.example", 443, true),
         ("a,b.example c", "c", 443, true),
         ("example.com:8443", "example.com", 8443, true),
@@ -160,10 +166,16 @@ fn what_cannot_be_a_proxy_matters_to_those_who_need_it() {
         ("http://u:p@ss@p:1", "%40 for @"),
         ("http://u:S3CRET#@p:1", "%23 for #"),
         ("http://", "not a URL"),
+        ("http://alice:12/S3CRET@p:1", "%2F for /"),
+        ("http://alice:12?S3CRET@p:1", "%3F for ?"),
+        ("http://alice:12#S3CRET@p:1", "%23 for #"),
+        ("alice:12/S3CRET@p:1", "%2F for /"),
+        ("http://alice:12@S3CRET/@p:1", "%2F for /"),
     ] {
         let proxies = proxies(&[("ALL_PROXY", url)]);
         let failure = proxies.to("a.example", 443, true).unwrap_err();
         assert_eq!(failure.exit, Exit::Usage);
+        assert!(failure.is_permanent, "{failure}");
         assert!(
             failure.message.contains("the proxy of ALL_PROXY"),
             "{failure}"
