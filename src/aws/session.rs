@@ -10,7 +10,7 @@ use aws_sdk_ssm::types::ConnectionStatus;
 use tracing::{debug, warn};
 
 use super::retry::OnlyIfAnswered;
-use super::{Aws, Service, StreamUrl, Target, error};
+use super::{Aws, Service, StreamUrl, Target};
 use crate::failure::{Exit, Failure, SEE_DOCTOR};
 
 /// What to start a session with.
@@ -169,7 +169,11 @@ impl Aws {
     ///
     /// Whether, and what, it is worth to try again.
     pub async fn resume_session(&self, session_id: &str) -> Result<Resumption, ResumeError> {
-        self.credentials().await.map_err(ResumeError::Credentials)?;
+        let looked_up = self.credentials().await;
+        looked_up.map_err(|failure| match failure.is_permanent {
+            true => ResumeError::Refused(failure),
+            false => ResumeError::Credentials(failure),
+        })?;
         let request = self.client.resume_session().session_id(session_id);
         let output = match request.send().await {
             Ok(output) => output,
@@ -180,7 +184,7 @@ impl Aws {
                 }
                 let failure = self.api_failure("ssm:ResumeSession", &error);
                 return Err(match failure.exit {
-                    _ if error::is_denial(code) => ResumeError::Refused(failure),
+                    _ if failure.is_permanent => ResumeError::Refused(failure),
                     Exit::Credentials => ResumeError::Credentials(failure),
                     _ => ResumeError::Transient(failure),
                 });

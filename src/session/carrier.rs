@@ -16,7 +16,7 @@ use super::data_key::KeyMaker;
 use super::offline::Offline;
 use super::options::{Notice, Observer, Options};
 use super::resume::{Impossible, Reconnection, Resumer};
-use crate::aws::{Aws, Resumption};
+use crate::aws::{Aws, ResumeError, Resumption};
 use crate::backoff::Backoff;
 use crate::driver::{Disconnect, drive};
 use crate::endpoint::Shared;
@@ -252,6 +252,10 @@ async fn renew(
         quiet_moment(shared, activity).await;
         match aws.resume_session(session_id).await {
             Ok(resumption) => return resumption,
+            Err(ResumeError::Refused(failure)) => {
+                tracing::debug!(session_id, %failure, "not to be replaced ahead of time");
+                return std::future::pending().await;
+            }
             Err(error) => tracing::debug!(session_id, ?error, "not replaced ahead of time"),
         }
         sleep(RENEWAL_RETRY).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::aws::{Aws, ResumeError, Resumption, Token};
 use crate::backoff::Backoff;
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::net::clock::ClockWatch;
 use crate::net::websocket::{self, Socket};
 
@@ -82,7 +82,11 @@ impl<'a> Resumer<'a> {
                         token: resumption.token,
                     });
                 }
-                // Whatever it was, the next attempt has another token, URL and signature.
+                // The proxy's refusal, not the gateway's denial of an upgrade: that may be of this token.
+                Err(failure) if failure.is_permanent && failure.exit != Exit::Credentials => {
+                    return Err(Impossible::Refused(failure));
+                }
+                // Whatever else it was, the next attempt has another token, URL and signature.
                 Err(failure) => self.on_failure(&failure),
             }
         }

@@ -185,7 +185,12 @@ pub(crate) fn unauthenticated(proxy: &Proxy, answer: &Answer) -> Failure {
             "write HTTPS_PROXY=http://USER:PASSWORD@PROXY:PORT",
         )
     };
-    Failure::new(Exit::Failure, message).with_hint(hint)
+    let failure = Failure::new(Exit::Failure, message).with_hint(hint);
+    match proxy.authorization() {
+        // A process keeps the password it has, and many proxies lock the account of whoever repeats a wrong one.
+        Some(_) => failure.permanent(),
+        None => failure,
+    }
 }
 
 #[cfg(test)]
@@ -251,6 +256,7 @@ mod tests {
         for (url, answer, message, hint) in table {
             let failure = connect(url, answer).await.0.unwrap_err();
             assert_eq!(failure.exit, Exit::Failure);
+            assert_eq!(failure.is_permanent, url != bare, "{failure}");
             assert!(
                 failure.message.contains("proxy:3128 (--proxy)"),
                 "{failure}"
