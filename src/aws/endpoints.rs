@@ -46,6 +46,15 @@ impl Service {
         }
     }
 
+    /// Checks an address before it is written down.
+    ///
+    /// # Errors
+    ///
+    /// [`Exit::Usage`] if it cannot be one, or holds a password, which is not shown.
+    pub fn check_endpoint(self, text: &str) -> Result<(), Failure> {
+        parse(self, text).map(drop)
+    }
+
     /// The name in `AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT`, and in lower case in a `services` section.
     ///
     /// Not the SDKs' id, `EC2 Instance Connect`: the Rust SDK looks for `ec2-instance-connect` in the section then, where
@@ -165,21 +174,29 @@ fn configured(service: Service, sdk: &SdkConfig, is_set: impl Fn(&str) -> bool) 
 }
 
 fn parse(service: Service, text: &str) -> Result<Url, Failure> {
+    // Whatever stands before an `@` may be a password, even where it ends the authority.
+    let (secret, shown) = match text.rsplit_once('@') {
+        Some((secret, shown)) => (Some(secret), shown),
+        None => (None, text),
+    };
     let refuse = |why: &str| {
         let name = service.name();
         Failure::new(
             Exit::Usage,
-            format!("the endpoint URL `{text}` of {name} {why}"),
+            format!("the endpoint URL `{shown}` of {name} {why}"),
         )
         .with_hint(format!(
             "it looks like https://vpce-0123-abcd.{name}.eu-central-1.vpce.amazonaws.com"
         ))
     };
+    if secret.is_some() {
+        return Err(refuse("has a user or a password, which no service takes"));
+    }
     let url = Url::parse(text).ok().filter(Url::has_host);
     let Some(url) = url.filter(|url| matches!(url.scheme(), "http" | "https")) else {
         return Err(refuse("is not an http or https URL"));
     };
-    let is_bare = url.path() == "/" && url.query().is_none() && url.username().is_empty();
+    let is_bare = url.path() == "/" && url.query().is_none();
     if service == Service::SsmMessages && !is_bare {
         return Err(refuse(
             "has more than a host and a port, and nothing else is replaced",
@@ -252,17 +269,30 @@ mod tests {
         let both = [("", "https://all"), ("SSMMESSAGES", "https://gateway:8443")];
         let own = resolve(&[], &both).unwrap();
         assert_eq!(host(&own, Service::SsmMessages), Some("gateway"));
-        for more in [
-            "https://gateway/path",
-            "https://gateway/?query",
-            "https://u@gateway",
-        ] {
+        for more in ["https://gateway/path", "https://gateway/?query"] {
             let failure = resolve(&[(Service::SsmMessages, more)], &[]).unwrap_err();
             assert!(failure.message.contains("more than a host"), "{failure}");
         }
         let plain = resolve(&[(Service::SsmMessages, "http://gateway")], &[]).unwrap_err();
         assert!(plain.message.contains("is not encrypted"), "{plain}");
         assert!(resolve(&[(Service::SsmMessages, "http://127.0.0.1:1")], &[]).is_ok());
+    }
+
+    #[test]
+    fn a_password_is_refused_and_not_shown() {
+        for service in Service::ALL {
+            for text in [
+                "https://alice:S3CRET@vpce.example",
+                "https://alice:12/S3CRET@vpce.example",
+                "https://S3CRET@vpce.example",
+                "ftp://alice:S3CRET@vpce.example",
+            ] {
+                let failure = resolve(&[(service, text)], &[]).unwrap_err();
+                assert_eq!(failure.exit, Exit::Usage);
+                assert!(failure.message.contains("`vpce.example`"), "{failure}");
+                assert!(!failure.message.contains("S3CRET"), "{failure}");
+            }
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::aws::Service;
 use crate::cli::{KeyArgs, NetworkArgs, SshConfigArgs};
 use crate::failure::{Exit, Failure};
 use crate::output::{Event, Printer};
@@ -69,6 +70,9 @@ fn stanzas(args: &SshConfigArgs, program: &Path) -> Result<String, Failure> {
 fn command(args: &SshConfigArgs, program: &Path) -> Result<String, Failure> {
     let mut command = format!("{} proxy", in_command(&text_of(program)?)?);
     let aws = &args.aws;
+    if let Some(url) = &aws.endpoint_url {
+        Service::Ssm.check_endpoint(url)?;
+    }
     for (option, value) in [
         ("--profile", &aws.profile),
         ("--region", &aws.region),
@@ -85,6 +89,7 @@ fn command(args: &SshConfigArgs, program: &Path) -> Result<String, Failure> {
 fn network_options(network: &NetworkArgs) -> Result<String, Failure> {
     let mut options = String::new();
     for (service, url) in &network.endpoints {
+        service.check_endpoint(url)?;
         let endpoint = format!("{}={url}", service.name());
         options.push_str(&format!(" --endpoint {}", in_command(&endpoint)?));
     }
