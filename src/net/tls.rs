@@ -218,9 +218,10 @@ fn explain(error: &io::Error, host: &str) -> Failure {
     let fail = |message| Failure::new(Exit::Failure, message);
     match error.get_ref().and_then(|cause| cause.downcast_ref()) {
         Some(rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(why)))) => {
-            fail(format!("the TLS certificate of {host} is not trusted: {why}")).with_hint(
-                "that looks like TLS inspection, or a CA of your own: give its certificate with --ca-bundle FILE or AWS_CA_BUNDLE",
-            )
+            fail(format!("the TLS certificate of {host} is not trusted: {why}")).with_hint(match why.is::<UntrustedSigner>() {
+                true => "that looks like TLS inspection, or a CA of your own: give its certificate with --ca-bundle FILE or AWS_CA_BUNDLE",
+                false => "no CA bundle mends that, the certificate itself does not suit a server: a self-signed one must not be a CA's (CA:FALSE)",
+            })
         }
         Some(rustls::Error::InvalidCertificate(
             why @ (CertificateError::Expired | CertificateError::ExpiredContext { .. } | CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }),
@@ -284,6 +285,29 @@ mod tests {
             .await
             .unwrap_err();
         assert!(failure.message.contains("within 10 s"), "{failure}");
+    }
+
+    #[test]
+    fn only_an_untrusted_signer_is_cured_by_a_bundle() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("CaUsedAsEndEntity")]
+        struct Unsuitable;
+        let explained = |error: OtherError| {
+            let error = CertificateError::Other(error);
+            explain(
+                &io::Error::other(rustls::Error::InvalidCertificate(error)),
+                "a.example",
+            )
+        };
+        let unknown = explained(OtherError(Arc::new(UntrustedSigner("CN=Corp".to_owned()))));
+        assert!(unknown.message.contains("signed by CN=Corp"), "{unknown}");
+        assert!(unknown.hint.unwrap().contains("--ca-bundle FILE"));
+        let unsuitable = explained(OtherError(Arc::new(Unsuitable)));
+        assert!(
+            unsuitable.message.ends_with(": CaUsedAsEndEntity"),
+            "{unsuitable}"
+        );
+        assert!(unsuitable.hint.unwrap().contains("CA:FALSE"));
     }
 
     #[test]
