@@ -21,6 +21,7 @@ pub(super) fn of(certificate: &[u8]) -> Option<String> {
     }
     // The most specific attribute comes last.
     shown.reverse();
+    shown.truncate(MAX_ATTRIBUTES);
     (!shown.is_empty()).then(|| shown.join(", "))
 }
 
@@ -37,6 +38,9 @@ const STRINGS: [u8; 4] = [0x0c, 0x13, 0x14, 0x16];
 /// Last byte of the attribute types `2.5.4.N` that are shown, and their names in text (RFC 4514, section 3).
 const ATTRIBUTES: [(u8, &str); 3] = [(3, "CN"), (10, "O"), (11, "OU")];
 
+/// Most attributes that are shown.
+const MAX_ATTRIBUTES: usize = 4;
+
 /// Longest value of an attribute that is shown, in characters (RFC 5280 allows 64).
 const MAX_VALUE_LEN: usize = 64;
 
@@ -50,9 +54,36 @@ fn show(attribute: &[u8]) -> Option<String> {
     let value = String::from_utf8_lossy(value);
     let value = value
         .chars()
-        .filter(|c| !c.is_control())
+        .filter(|c| !c.is_control() && !is_invisible(*c))
         .take(MAX_VALUE_LEN);
     Some(format!("{name}={}", value.collect::<String>()))
+}
+
+/// Tells whether a character is in the categories Cf, Zl or Zp of Unicode 16: it is not seen, but may change the order or the
+/// lines of what is.
+fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}'
+            | '\u{600}'..='\u{605}'
+            | '\u{61c}'
+            | '\u{6dd}'
+            | '\u{70f}'
+            | '\u{890}'..='\u{891}'
+            | '\u{8e2}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{110bd}'
+            | '\u{110cd}'
+            | '\u{13430}'..='\u{1343f}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e007f}'
+    )
 }
 
 /// Takes an element of type `tag` off DER (X.690, section 8.1): its content, and what follows it.
@@ -104,6 +135,35 @@ IHcAXekePaQMKZ1I8X+PE7tFTj1/xPPpAiEAoj4dWQCJOTG6GLDQnNGzaOYAcNmw
         let certificate = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap();
         let name = of(&certificate).unwrap();
         assert_eq!(name, "CN=Corp Inspection CA, OU=Network, O=Corp Ünlimited");
+    }
+
+    /// An element of type `tag`, in which the others are.
+    fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+        let len = u16::try_from(content.len()).unwrap().to_be_bytes();
+        [&[tag, 0x82], &len[..], content].concat()
+    }
+
+    #[test]
+    fn an_issuer_with_many_or_invisible_characters_is_tamed() {
+        let attribute = |value: &str| {
+            let kind = der(OBJECT_IDENTIFIER, &[0x55, 0x04, 3]);
+            let pair = [kind, der(STRINGS[0], value.as_bytes())].concat();
+            der(SET, &der(SEQUENCE, &pair))
+        };
+        let names: Vec<u8> = (0..100)
+            .flat_map(|n| attribute(&format!("a\u{202e}b\u{2028}{n}")))
+            .collect();
+        let fields = [
+            der(INTEGER, &[1]),
+            der(SEQUENCE, &[]),
+            der(SEQUENCE, &names),
+        ]
+        .concat();
+        let certificate = der(SEQUENCE, &der(SEQUENCE, &fields));
+        assert_eq!(
+            of(&certificate).unwrap(),
+            "CN=ab99, CN=ab98, CN=ab97, CN=ab96"
+        );
     }
 
     #[test]
