@@ -22,36 +22,38 @@ pub struct ServiceAddress {
 impl Aws {
     /// Where the API of Systems Manager is.
     pub fn api_address(&self) -> ServiceAddress {
-        match self.endpoints.get(Service::Ssm) {
-            Some(url) => address(Service::Ssm, url),
-            None => public(Service::Ssm, self.host.clone()),
+        self.address(Service::Ssm)
+    }
+
+    /// Where a service is: at the address the user has given, or else where AWS has it.
+    pub(super) fn address(&self, service: Service) -> ServiceAddress {
+        if let Some(url) = self.endpoints.get(service) {
+            return address(service, url);
         }
+        let name = service.name();
+        let host = match self.endpoints.get(Service::Ssm) {
+            Some(_) => {
+                let suffixes = dns_suffixes(self.region());
+                let suffix = suffixes.first().copied().unwrap_or_default();
+                format!("{name}.{}.{suffix}", self.region())
+            }
+            // It is called as the API is, with FIPS and with dual-stack.
+            None => self.host.replacen("ssm", name, 1),
+        };
+        public(service, host)
     }
 
     /// Where data channels are, as far as that is known before a stream URL is.
     pub fn gateway_address(&self) -> ServiceAddress {
-        if let Some(url) = self.endpoints.get(Service::SsmMessages) {
-            return address(Service::SsmMessages, url);
-        }
+        let own = self.endpoints.get(Service::SsmMessages);
         let suffixes = dns_suffixes(self.region());
         let is_of_aws = |host: &str| suffixes.iter().any(|suffix| host.ends_with(suffix));
-        match self.endpoints.get(Service::Ssm) {
+        match (own, self.endpoints.get(Service::Ssm)) {
             // Whatever stands in for the service is its gateway, too.
-            Some(url) if !url.host_str().is_some_and(is_of_aws) => {
+            (None, Some(url)) if !url.host_str().is_some_and(is_of_aws) => {
                 address(Service::SsmMessages, url)
             }
-            Some(_) => {
-                let suffix = suffixes.first().copied().unwrap_or_default();
-                public(
-                    Service::SsmMessages,
-                    format!("ssmmessages.{}.{suffix}", self.region()),
-                )
-            }
-            // It is called as the API is, with FIPS and with dual-stack.
-            None => public(
-                Service::SsmMessages,
-                self.host.replacen("ssm", "ssmmessages", 1),
-            ),
+            _ => self.address(Service::SsmMessages),
         }
     }
 

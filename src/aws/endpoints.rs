@@ -55,6 +55,12 @@ impl Service {
         parse(self, text).map(drop)
     }
 
+    /// The service an IAM action is of, if its address can be replaced.
+    pub(super) fn of_action(action: &str) -> Option<Self> {
+        let (name, _) = action.split_once(':')?;
+        Self::ALL.into_iter().find(|service| service.name() == name)
+    }
+
     /// The name in `AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT`, and in lower case in a `services` section.
     ///
     /// Not the SDKs' id, `EC2 Instance Connect`: the Rust SDK looks for `ec2-instance-connect` in the section then, where

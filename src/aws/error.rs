@@ -9,8 +9,9 @@ use aws_sdk_ssm::error::{ConnectorError, ProvideErrorMetadata, SdkError};
 use aws_sdk_ssm::operation::RequestId;
 use tracing::debug;
 
-use super::{Aws, Identity, denial};
+use super::{Aws, Identity, Service, denial};
 use crate::failure::{Exit, Failure, SEE_DOCTOR};
+use crate::net::proxy::Proxy;
 
 impl Aws {
     /// Explains why the API call `action`, such as `ssm:StartSession`, did not succeed.
@@ -73,7 +74,7 @@ impl Aws {
         let is_timeout = matches!(error, SdkError::TimeoutError(_))
             || matches!(error, SdkError::DispatchFailure(dispatch) if dispatch.is_timeout());
         if is_timeout {
-            let proxy = self.connector.proxy_to(&host, 443, true).ok().flatten();
+            let proxy = self.proxy_of(action);
             let through = proxy.map(|proxy| format!(" through the proxy {proxy}"));
             let through = through.unwrap_or_default();
             return Failure::new(
@@ -88,6 +89,15 @@ impl Aws {
         Failure::new(Exit::Failure, message).with_hint(format!(
             "check the network, the region and the endpoint URL; {SEE_DOCTOR}"
         ))
+    }
+
+    /// The proxy through which `action` is called, where it is known.
+    fn proxy_of(&self, action: &str) -> Option<&Proxy> {
+        let address = self.address(Service::of_action(action)?);
+        let proxy = self
+            .connector
+            .proxy_to(&address.host, address.port, address.is_tls);
+        proxy.ok().flatten()
     }
 
     /// Who is called for `action`: the host, where it is known.
