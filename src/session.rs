@@ -136,7 +136,7 @@ impl Session {
         shutdown: &CancellationToken,
     ) -> Result<Self, StartError> {
         let target = tokio::select! {
-            target = aws.resolve(&request.target) => target.map_err(StartError::Failed)?,
+            target = prepare(&aws, &request) => target.map_err(StartError::Failed)?,
             () = shutdown.cancelled() => return Err(StartError::Interrupted {
                 may_have_begun: false,
             }),
@@ -170,7 +170,7 @@ impl Session {
             }),
         };
         if connected.is_err() {
-            terminate(&aws, &id).await;
+            aws.abandon(&id).await;
         }
         connected
     }
@@ -302,6 +302,14 @@ impl Opener {
     }
 }
 
+/// Does what StartSession needs and can be interrupted without a trace: finds the target, and the credentials, for which a
+/// person may be asked.
+async fn prepare(aws: &Aws, request: &StartSession) -> Result<String, Failure> {
+    let target = aws.resolve(&request.target).await?;
+    aws.credentials().await?;
+    Ok(target)
+}
+
 /// Calls StartSession. If interrupted meanwhile, ends the session that may begin nevertheless.
 async fn begin(
     aws: &Aws,
@@ -316,7 +324,7 @@ async fn begin(
     }
     let abandoning = async {
         if let Ok(started) = starting.await {
-            terminate(aws, &started.session_id).await;
+            aws.abandon(&started.session_id).await;
         }
     };
     let abandoned = timeout(CLOSE_TIMEOUT, abandoning).await;
@@ -375,15 +383,6 @@ async fn connect(
             }
             Err(ending::explain(&ended, &started.session_id))
         }
-    }
-}
-
-/// Calls TerminateSession, whose failure is logged: there is nobody left to act on it.
-async fn terminate(aws: &Aws, session_id: &str) {
-    match timeout(CLOSE_TIMEOUT, aws.terminate_session(session_id)).await {
-        Ok(Ok(())) => tracing::debug!(session_id, "session terminated"),
-        Ok(Err(failure)) => tracing::warn!(session_id, %failure, "the session was not terminated"),
-        Err(_) => tracing::warn!(session_id, "the session was not terminated in time"),
     }
 }
 

@@ -235,12 +235,14 @@ impl Aws {
         }
     }
 
-    /// Terminates a session that cannot be used, without hiding why it cannot.
-    pub(super) async fn abandon(&self, session_id: &str) {
-        let terminated =
-            tokio::time::timeout(ABANDON_DEADLINE, self.terminate_session(session_id)).await;
-        if !matches!(terminated, Ok(Ok(()))) {
-            warn!(session_id, "the session could not be terminated");
+    /// Terminates a session that cannot be used, or is not wanted any more. A failure is logged: there is nobody left to act
+    /// on it, and it must not hide why the session cannot be used.
+    pub(crate) async fn abandon(&self, session_id: &str) {
+        let terminating = self.terminate_session(session_id);
+        match tokio::time::timeout(ABANDON_DEADLINE, terminating).await {
+            Ok(Ok(())) => debug!(session_id, "session terminated"),
+            Ok(Err(failure)) => warn!(session_id, %failure, "the session was not terminated"),
+            Err(_) => warn!(session_id, "the session was not terminated in time"),
         }
     }
 }
