@@ -137,8 +137,13 @@ pub(super) async fn dns(names: &[(&str, &str)]) -> Child {
 
 /// An HTTP proxy with user and password at [`PROXY`], which knows its own `names` and allows CONNECT to port 443.
 pub(super) async fn proxy(directory: &Path, names: &str) -> Child {
+    proxy_with(directory, names, PASSWORD).await
+}
+
+/// As [`proxy`], with a password of its own.
+pub(super) async fn proxy_with(directory: &Path, names: &str, password: &str) -> Child {
     let config = format!(
-        "Listen 10.20.0.80\nPort 3128\nTimeout 60\nMaxClients 50\nConnectPort 443\nBasicAuth {USER} {PASSWORD}\n"
+        "Listen 10.20.0.80\nPort 3128\nTimeout 60\nMaxClients 50\nConnectPort 443\nBasicAuth {USER} {password}\n"
     );
     let file = directory.join("tinyproxy.conf");
     std::fs::write(&file, config).unwrap();

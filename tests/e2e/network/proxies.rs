@@ -2,9 +2,9 @@
 
 use tokio::net::TcpListener;
 
-use super::namespace::{PASSWORD, PROXY, USER, dns, entered, proxy};
+use super::namespace::{PASSWORD, PROXY, USER, dns, entered, proxy, proxy_with};
 use super::paths::{API, GATEWAY, PLAIN, Service, expect_failure};
-use super::trust::{expect_forward, greeter};
+use super::trust::{expect_forward, expect_no_password, greeter};
 use crate::plugin::cli::{PORT_DOCUMENT, start_session};
 use crate::support::{Client, Fixture, TARGET, connect, read_to_end, serve, unused_port};
 
@@ -37,6 +37,32 @@ async fn a_proxy_may_be_spoken_to_in_tls() {
     let why = "the TLS certificate of proxy.corp.example is not trusted: it is signed by CN=Corp Inspection CA";
     expect_failure(untrusted, 1, &["cannot be reached", why]).await;
     service.fixture.no_session_left().await;
+}
+
+/// Each attempt with a password that is refused brings the user's account nearer to being locked.
+#[tokio::test]
+async fn a_password_that_is_refused_is_not_repeated() {
+    if !entered("network::proxies::a_password_that_is_refused_is_not_repeated").await {
+        return;
+    }
+    let service = Service::new().await;
+    let _dns = dns(&[]).await;
+    let names = format!("10.20.0.10 {API} {GATEWAY}\n");
+    let mut proxy = proxy(service.fixture.directory(), &names).await;
+    let mut command = service.forward(greeter().await);
+    command.env("HTTPS_PROXY", format!("http://{USER}:{PASSWORD}@{PROXY}"));
+    let mut client = Client::spawn(command);
+    let port = client.connected().await;
+    let (said, _) = read_to_end(&mut connect(port).await).await;
+    assert_eq!(said, b"hello");
+
+    proxy.kill().await.unwrap();
+    let _proxy = proxy_with(service.fixture.directory(), &names, "another").await;
+    let exit = client.exit().await;
+    assert_eq!(exit.code(), Some(1), "{}{}", exit.stdout, exit.stderr);
+    let why = "does not accept the user and password";
+    assert!(exit.stdout.contains(why), "{}", exit.stdout);
+    expect_no_password(&exit);
 }
 
 #[tokio::test]
