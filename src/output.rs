@@ -159,7 +159,8 @@ impl Printer {
                     false => format!(" ({})", ids.join(", ")),
                 };
                 let hint = hint.as_ref().map(|hint| format!("; {hint}"));
-                format!("ssmfwd: {message}{ids}{}\n", hint.unwrap_or_default())
+                let sentence = format!("{message}{ids}{}", hint.unwrap_or_default());
+                format!("ssmfwd: {}\n", one_line(sentence))
             }
             (Format::Brief, event) => format!("ssmfwd: {event}\n"),
             (Format::Human | Format::Json, event) => format!("{event}\n"),
@@ -278,6 +279,17 @@ mod tests {
         assert_eq!(
             brief.sentence(&(&failure).into()).unwrap(),
             "ssmfwd: no such target; look again\n"
+        );
+    }
+
+    #[test]
+    fn a_brief_failure_cannot_steer_the_terminal() {
+        let brief = Printer::new(Format::Brief, Verbosity::Normal);
+        let failure = Failure::new(Exit::Target, "no such\ntarget")
+            .with_hint("did you mean `\u{1b}[2Jweb\r\nprod`?");
+        assert_eq!(
+            brief.sentence(&(&failure).into()).unwrap(),
+            "ssmfwd: no such target; did you mean ` [2Jweb prod`?\n"
         );
     }
 
