@@ -8,8 +8,8 @@ use crate::output::{Printer, nodes};
 
 /// Asks on the terminal which of `nodes` is meant, until the answer is clear; `None` if there is none.
 ///
-/// What is typed is a number of the list, or part of what the list shows, which shortens it. Nothing has to be undone
-/// when this is given up: the terminal is as it always is.
+/// What is typed is a number of the list, or part of what the list shows, which shortens it; an empty line shows all
+/// again. Nothing has to be undone when this is given up: the terminal is as it always is.
 ///
 /// # Errors
 ///
@@ -31,10 +31,9 @@ pub(super) async fn pick<'a>(
         match judge(&answer, nodes, &shown) {
             Answer::Picked(node) => return Ok(Some(node)),
             Answer::Shortened(list) => shown = list,
-            Answer::Unknown => {
-                printer.aside(format!("nothing there matches `{answer}`\n"));
-                shown = nodes.iter().collect();
-            }
+            Answer::Unknown => printer.aside(format!(
+                "nothing there matches `{answer}`; an empty line shows all\n"
+            )),
         }
     }
 }
@@ -51,16 +50,18 @@ fn judge<'a>(answer: &str, nodes: &'a [Node], shown: &[&'a Node]) -> Answer<'a> 
     if answer.is_empty() {
         return Answer::Shortened(nodes.iter().collect());
     }
-    let number: Option<usize> = answer.parse().ok();
-    if let Some(node) = number.and_then(|number| shown.get(number.checked_sub(1)?)) {
-        return Answer::Picked(node);
+    // Never text to look for: the digits of some address would choose a node nobody has meant.
+    if answer.bytes().all(|b| b.is_ascii_digit()) {
+        let index = answer.parse().ok().and_then(|n: usize| n.checked_sub(1));
+        let node = index.and_then(|index| shown.get(index));
+        return node.map_or(Answer::Unknown, |node| Answer::Picked(node));
     }
     let words: Vec<_> = answer.split_whitespace().map(str::to_lowercase).collect();
     let matches = |node: &&Node| {
         let text = nodes::cells(node).join(" ").to_lowercase();
         words.iter().all(|word| text.contains(word))
     };
-    let list: Vec<_> = nodes.iter().filter(matches).collect();
+    let list: Vec<_> = shown.iter().copied().filter(matches).collect();
     match list[..] {
         [] => Answer::Unknown,
         [node] => Answer::Picked(node),
@@ -123,7 +124,9 @@ mod tests {
         assert_eq!(answer("I-1"), Answer::Picked(&nodes[0]));
         assert_eq!(answer("i-2"), Answer::Shortened(all[1..].to_vec()));
         assert_eq!(answer("web b i-22"), Answer::Picked(&nodes[2]));
-        assert_eq!(answer("22"), Answer::Picked(&nodes[2]));
+        assert_eq!(answer("22"), Answer::Unknown);
+        assert_eq!(answer("0"), Answer::Unknown);
+        assert_eq!(answer("99999999999999999999999"), Answer::Unknown);
         assert_eq!(answer("4"), Answer::Unknown);
         assert_eq!(answer("db"), Answer::Unknown);
         assert_eq!(answer(""), Answer::Shortened(all.clone()));
@@ -134,6 +137,12 @@ mod tests {
         let nodes = [node("i-1", "a"), node("i-2", "b"), node("i-3", "b")];
         let shown: Vec<_> = nodes[1..].iter().collect();
         assert_eq!(judge("1", &nodes, &shown), Answer::Picked(&nodes[1]));
+        assert_eq!(judge("3", &nodes, &shown), Answer::Unknown);
+        assert_eq!(judge("i-1", &nodes, &shown), Answer::Unknown);
+        assert_eq!(
+            judge("", &nodes, &shown),
+            Answer::Shortened(nodes.iter().collect())
+        );
         let listed = list(&shown);
         assert!(listed.contains("\n1  web   i-2 "), "{listed}");
     }
