@@ -64,7 +64,9 @@ pub fn targets() -> ArgValueCompleter {
         let account = Account {
             profile: option(&words, "--profile"),
             region: option(&words, "--region"),
-            endpoint_url: option(&words, "--endpoint-url"),
+            endpoint_url: options(&words, "--endpoint")
+                .find_map(|value| value.strip_prefix("ssm=").map(str::to_owned))
+                .or_else(|| option(&words, "--endpoint-url")),
         };
         let config = option(&words, "--config").map(PathBuf::from);
         let mut candidates = aliases(config.as_deref());
@@ -141,17 +143,24 @@ fn matching(candidates: Candidates, current: &OsStr) -> Vec<CompletionCandidate>
 
 /// The value of an option among the words of the command line.
 fn option(words: &[OsString], name: &str) -> Option<String> {
+    options(words, name).next().map(str::to_owned)
+}
+
+/// The values of an option that may be repeated.
+fn options<'a>(words: &'a [OsString], name: &'a str) -> impl Iterator<Item = &'a str> {
     let mut words = words.iter().filter_map(|word| word.to_str());
     // The program's own arguments end with the first `--`; the rest is the line that is completed.
-    words.by_ref().find(|word| *word == "--")?;
-    while let Some(word) = words.next() {
-        match word.strip_prefix(name) {
-            Some("") => return words.next().map(str::to_owned),
-            Some(rest) if rest.starts_with('=') => return rest.get(1..).map(str::to_owned),
-            _ => {}
+    words.by_ref().find(|word| *word == "--");
+    std::iter::from_fn(move || {
+        while let Some(word) = words.next() {
+            match word.strip_prefix(name) {
+                Some("") => return words.next(),
+                Some(rest) if rest.starts_with('=') => return rest.get(1..),
+                _ => {}
+            }
         }
-    }
-    None
+        None
+    })
 }
 
 /// The names of the profiles in a configuration file, or in a file of credentials.
@@ -308,6 +317,9 @@ mod tests {
         assert_eq!(profile("ssmfwd -- ssmfwd --profile=b"), Some("b".into()));
         assert_eq!(profile("ssmfwd -- ssmfwd --profiles x"), None);
         assert_eq!(profile("ssmfwd --profile a"), None);
+        let line = words("ssmfwd -- ssmfwd --endpoint kms=a --endpoint-url b --endpoint=ssm=c x");
+        let endpoints: Vec<_> = options(&line, "--endpoint").collect();
+        assert_eq!(endpoints, ["kms=a", "ssm=c"]);
     }
 
     #[test]

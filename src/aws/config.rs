@@ -131,10 +131,14 @@ impl Aws {
         if self.options.credentials.is_some() {
             return None;
         }
+        let mut endpoints = self.options.endpoints.iter();
+        let endpoint = endpoints
+            .find(|(service, _)| *service == Service::Ssm)
+            .map(|(_, url)| url);
         Some(Account {
             profile: self.options.profile.clone(),
             region: self.options.region.clone(),
-            endpoint_url: self.options.endpoint_url.clone(),
+            endpoint_url: endpoint.or(self.options.endpoint_url.as_ref()).cloned(),
         })
     }
 

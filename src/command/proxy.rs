@@ -14,6 +14,7 @@ use super::service::greet;
 use crate::aws::{Aws, StartSession, Target, TargetKind};
 use crate::cli::{KeyArgs, ProxyArgs};
 use crate::failure::{Exit, Failure};
+use crate::known_targets::KnownTargets;
 use crate::local::stdio::Carried;
 use crate::output::{self, Event, Printer, Verbosity};
 use crate::session::{self, Session, StartError};
@@ -70,10 +71,14 @@ async fn start(
         aws = Aws::load(&options) => Arc::new(aws.map_err(StartError::Failed)?),
         () = shutdown.cancelled() => return Err(interrupted),
     };
+    let is_looked_up = target.current().is_none();
     let id = tokio::select! {
         id = aws.resolve(target) => id.map_err(StartError::Failed)?,
         () = shutdown.cancelled() => return Err(interrupted),
     };
+    if is_looked_up {
+        KnownTargets::of(&aws).add_found(target, &id);
+    }
     check_key(&args.key, &id).map_err(StartError::Failed)?;
     let abandoned = shutdown.child_token();
     let pushing = async {

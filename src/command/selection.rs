@@ -32,7 +32,7 @@ pub(super) async fn settle(
     };
     let nodes = match choice {
         Choice::One(id) => {
-            KnownTargets::of(aws).add([(target.name(), id.as_str())]);
+            KnownTargets::of(aws).add_found(target, &id);
             return Ok(());
         }
         Choice::Several(nodes) => nodes,

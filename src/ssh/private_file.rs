@@ -28,16 +28,27 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Writes `content` to a new file in the directory of `destination`.
+    /// Writes `content` to a new file in the directory of `destination`, and waits until it is on the disk.
     pub(crate) fn write(destination: &Path, content: &[u8]) -> io::Result<Self> {
+        let (draft, file) = Self::create_new(destination, content)?;
+        file.sync_all()?;
+        Ok(draft)
+    }
+
+    /// The same for what may be lost when the machine goes down: waits for no disk.
+    pub(crate) fn write_unsynced(destination: &Path, content: &[u8]) -> io::Result<Self> {
+        let (draft, _file) = Self::create_new(destination, content)?;
+        Ok(draft)
+    }
+
+    fn create_new(destination: &Path, content: &[u8]) -> io::Result<(Self, File)> {
         let name = destination.file_name().unwrap_or_default();
         let name = format!(".{}.{:016x}", name.to_string_lossy(), fastrand::u64(..));
         let path = destination.with_file_name(name);
         let mut file = options().write(true).create_new(true).open(&path)?;
         let draft = Self { path };
         file.write_all(content)?;
-        file.sync_all()?;
-        Ok(draft)
+        Ok((draft, file))
     }
 
     /// Where the draft is.
