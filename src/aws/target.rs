@@ -167,35 +167,35 @@ impl Aws {
 
     /// Chooses between several nodes: the one that can be reached or, if any will do, the best of those.
     async fn choose_from(&self, target: &Target, mut nodes: Vec<Node>) -> Result<Choice, Failure> {
-        self.look_closer(&mut nodes).await;
-        let mut online: Vec<_> = nodes
-            .iter()
-            .filter(|node| node.state == NodeState::Online)
-            .collect();
-        if target.0.takes_any {
+        let takes_any = target.0.takes_any;
+        let mut by_preference: Vec<_> = nodes.iter_mut().collect();
+        if takes_any {
             let previous = target.found().previous.clone();
             // Times in RFC 3339 and in one time zone have the order of their texts.
-            online.sort_by_key(|node| {
+            by_preference.sort_by_key(|node| {
                 let is_previous = previous.as_ref() == Some(&node.id);
                 Reverse((is_previous, node.last_ping.clone()))
             });
-            online.truncate(1);
         }
-        match online[..] {
-            [node] => Ok(Choice::One(node.id.clone())),
+        // The best of them, so that one which was not asked is taken only if none of those is connected.
+        self.look_closer(&mut by_preference).await;
+        by_preference.retain(|node| node.state == NodeState::Online);
+        let online: Vec<_> = by_preference.iter().map(|node| node.id.clone()).collect();
+        match &online[..] {
             [] => Err(none_online(target, nodes)),
-            _ => Ok(Choice::Several(nodes)),
+            [_, _, ..] if !takes_any => Ok(Choice::Several(nodes)),
+            [best, ..] => Ok(Choice::One(best.clone())),
         }
     }
 
     /// Asks of which nodes that are said to be online the agent is connected now: the inventory learns of the end of a
     /// node only after minutes.
-    async fn look_closer(&self, nodes: &mut [Node]) {
+    async fn look_closer(&self, nodes: &mut [&mut Node]) {
         let asked = nodes.iter_mut().filter(|node| {
             // Containers are described with their agents.
             node.state == NodeState::Online && !node.id.starts_with("ecs:")
         });
-        let looks = asked.take(MAX_LOOKS).map(async |node: &mut Node| {
+        let looks = asked.take(MAX_LOOKS).map(async |node: &mut &mut Node| {
             // Without an answer, the inventory's holds.
             if self.is_connected(&node.id).await == Ok(false) {
                 node.state = NodeState::Lost;
