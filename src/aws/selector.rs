@@ -42,7 +42,7 @@ pub enum Selector {
     Tag {
         /// The tag's key.
         key: String,
-        /// The tag's value, which may be empty.
+        /// The tag's value; the inventory cannot be asked for empty ones.
         value: String,
     },
     /// Any online instance of an Auto Scaling group: `asg:NAME`.
@@ -94,7 +94,7 @@ impl FromStr for Selector {
         }
         if let Some(tag) = text.strip_prefix("tag:") {
             return match tag.split_once('=') {
-                Some((key, value)) if !key.is_empty() => Ok(Self::Tag {
+                Some((key, value)) if !key.is_empty() && !value.is_empty() => Ok(Self::Tag {
                     key: key.to_owned(),
                     value: value.to_owned(),
                 }),
@@ -274,7 +274,6 @@ mod tests {
                 "tag:aws:cloudformation:stack-name=a=b",
                 tag("aws:cloudformation:stack-name", "a=b"),
             ),
-            ("tag:Empty=", tag("Empty", "")),
             ("asg:blue", Selector::Group("blue".into())),
             ("10.0.1.24", Selector::Address([10, 0, 1, 24].into())),
             ("fd00::1", Selector::Address("fd00::1".parse().unwrap())),
@@ -307,6 +306,7 @@ mod tests {
             ("a\nb", "Name tag"),
             ("tag:Role", "tag:Role=bastion"),
             ("tag:=x", "tag:Role=bastion"),
+            ("tag:Empty=", "tag:Role=bastion"),
             ("asg:", "asg:web"),
             ("ecs:", "ecs:CLUSTER/SERVICE"),
             ("ecs:web", "ecs:CLUSTER/SERVICE"),

@@ -272,6 +272,7 @@ fn request_id() -> String {
 /// of the next one.
 fn page(
     items: Vec<Value>,
+    max_len: usize,
     max_results: Option<usize>,
     next_token: Option<&str>,
 ) -> Result<(Vec<Value>, Option<String>), ApiError> {
@@ -281,7 +282,7 @@ fn page(
             .parse()
             .map_err(|_| ApiError::new("InvalidNextToken", "The specified token is not valid."))?,
     };
-    let limit = max_results.unwrap_or(MAX_PAGE_LEN).clamp(1, MAX_PAGE_LEN);
+    let limit = max_results.unwrap_or(max_len).clamp(1, max_len);
     let end = limit.saturating_add(start);
     let next = (end < items.len()).then(|| end.to_string());
     Ok((items.into_iter().skip(start).take(limit).collect(), next))
@@ -295,7 +296,7 @@ fn date(time: SystemTime) -> Value {
 /// Parameters of a document, as in StartSession.
 type Parameters = BTreeMap<String, Vec<String>>;
 
-/// Entries of a list in one answer.
+/// Entries of a list in one answer, of most operations.
 const MAX_PAGE_LEN: usize = 50;
 
 #[cfg(test)]
@@ -305,17 +306,22 @@ mod tests {
     #[test]
     fn a_list_is_cut_into_pages() {
         let items = || (0..5).map(Value::from).collect::<Vec<_>>();
-        let (first, next) = page(items(), Some(2), None).unwrap();
+        let (first, next) = page(items(), MAX_PAGE_LEN, Some(2), None).unwrap();
         assert_eq!(
             (first, next.as_deref()),
             (vec![0.into(), 1.into()], Some("2"))
         );
-        let (last, next) = page(items(), Some(2), Some("4")).unwrap();
+        let (last, next) = page(items(), MAX_PAGE_LEN, Some(2), Some("4")).unwrap();
         assert_eq!((last, next), (vec![4.into()], None));
         let beyond = usize::MAX.to_string();
-        assert_eq!(page(items(), None, Some(&beyond)).unwrap(), (vec![], None));
         assert_eq!(
-            page(items(), None, Some("x")).unwrap_err().code,
+            page(items(), MAX_PAGE_LEN, None, Some(&beyond)).unwrap(),
+            (vec![], None)
+        );
+        assert_eq!(
+            page(items(), MAX_PAGE_LEN, None, Some("x"))
+                .unwrap_err()
+                .code,
             "InvalidNextToken"
         );
     }

@@ -161,7 +161,7 @@ pub(super) fn list_tasks(shared: &Shared, request: ListTasks) -> Result<Value, A
     arns.dedup();
     let arns = arns.into_iter().map(Value::from).collect();
     let next_token = request.next_token.as_deref();
-    let (arns, next_token) = super::page(arns, request.max_results, next_token)?;
+    let (arns, next_token) = super::page(arns, MAX_PAGE_LEN, request.max_results, next_token)?;
     Ok(json!({"taskArns": arns, "nextToken": next_token}))
 }
 
@@ -262,6 +262,9 @@ fn default_cluster() -> String {
 fn last_segment(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
+
+/// Entries of a list in one answer. Source: the API's reference.
+const MAX_PAGE_LEN: usize = 100;
 
 const ARN_PREFIX: &str = "arn:aws:ecs:us-east-1:000000000000";
 

@@ -33,6 +33,10 @@ struct Filter {
 
 impl Filter {
     fn matches(&self, target: &Target) -> Result<bool, ApiError> {
+        if self.values.iter().any(String::is_empty) {
+            let message = "Member must have length greater than or equal to 1";
+            return Err(ApiError::new("ValidationException", message));
+        }
         let actual = match self.key.as_str() {
             "InstanceIds" => target.id.as_str(),
             "PingStatus" => ping_status(target),
@@ -60,7 +64,8 @@ pub(super) fn describe(shared: &Shared, request: DescribeInstances) -> Result<Va
     let filters: Vec<_> = request.filters.into_iter().chain(older).collect();
     let nodes = nodes(shared, &filters, information)?;
     let next_token = request.next_token.as_deref();
-    let (nodes, next_token) = super::page(nodes, request.max_results, next_token)?;
+    let (nodes, next_token) =
+        super::page(nodes, super::MAX_PAGE_LEN, request.max_results, next_token)?;
     Ok(json!({"InstanceInformationList": nodes, "NextToken": next_token}))
 }
 
@@ -70,7 +75,7 @@ pub(super) fn describe_properties(
 ) -> Result<Value, ApiError> {
     let nodes = nodes(shared, &request.instance_property_filter_list, properties)?;
     let next_token = request.next_token.as_deref();
-    let (nodes, next_token) = super::page(nodes, request.max_results, next_token)?;
+    let (nodes, next_token) = super::page(nodes, MAX_PROPERTIES, request.max_results, next_token)?;
     Ok(json!({"InstanceProperties": nodes, "NextToken": next_token}))
 }
 
@@ -148,6 +153,9 @@ fn properties(machine: &Machine) -> Value {
     properties["IPAddress"] = Value::Null;
     properties
 }
+
+/// Properties in one answer. Source: the API's reference.
+const MAX_PROPERTIES: usize = 1000;
 
 fn ping_status(target: &Target) -> &'static str {
     match target.online {

@@ -167,7 +167,12 @@ pub(super) fn describe(shared: &Shared, request: DescribeSessions) -> Result<Val
         }
     }
     let next_token = request.next_token.as_deref();
-    let (sessions, next_token) = super::page(sessions, request.max_results, next_token)?;
+    let (sessions, next_token) = super::page(
+        sessions,
+        super::MAX_PAGE_LEN,
+        request.max_results,
+        next_token,
+    )?;
     Ok(json!({"Sessions": sessions, "NextToken": next_token}))
 }
 
