@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use aws_credential_types::Credentials;
+use aws_runtime::retries::classifiers::AwsErrorCodeClassifier;
 use aws_sdk_ssm::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
 use aws_sdk_ssm::config::http::{HttpRequest, HttpResponse};
 use aws_sdk_ssm::config::retry::RetryConfig;
@@ -86,8 +87,8 @@ impl Aws {
                 "desiredStatus": "RUNNING",
                 "maxResults": MAX_TASKS,
             });
-            if let Some(token) = next_token {
-                request["nextToken"] = token.into();
+            if let Some(token) = &next_token {
+                request["nextToken"] = token.as_str().into();
             }
             let page: Page = match self.ecs("ListTasks", request).await {
                 Ok(page) => page,
@@ -97,10 +98,12 @@ impl Aws {
                 }
             };
             arns.extend(page.task_arns);
-            next_token = page.next_token.filter(|token| !token.is_empty());
-            if next_token.is_none() {
+            let next = page.next_token.filter(|token| !token.is_empty());
+            // The same again would lead to the same page for ever.
+            if next.is_none() || next == next_token {
                 return Ok(Some(arns));
             }
+            next_token = next;
         }
     }
 
@@ -157,6 +160,7 @@ impl Aws {
             .endpoint_url(&url)
             .no_auth()
             .standard_retry(&RetryConfig::standard())
+            .retry_classifier(AwsErrorCodeClassifier::<Refusal>::new())
             .retry_classifier(HttpStatusCodeClassifier::default())
             .retry_classifier(TransientErrorClassifier::<Refusal>::new());
         if let Some(client) = self.sdk.http_client() {
@@ -173,20 +177,37 @@ impl Aws {
     }
 
     /// Where ECS is: what the user configured for it, or the public endpoint.
-    ///
-    /// That is named as the one of Systems Manager is, in every partition, with FIPS and with dual-stack.
     async fn ecs_endpoint(&self) -> Result<String, BoxError> {
-        if let Some(url) = self.endpoints.get(Service::Ecs) {
-            return Ok(url.to_string());
+        match self.endpoints.get(Service::Ecs) {
+            Some(url) => Ok(url.to_string()),
+            None => {
+                let (use_fips, use_dual_stack) = (self.sdk.use_fips(), self.sdk.use_dual_stack());
+                public_endpoint(self.region(), use_fips, use_dual_stack).await
+            }
         }
-        let params = Params::builder()
-            .region(self.region())
-            .set_use_fips(self.sdk.use_fips())
-            .set_use_dual_stack(self.sdk.use_dual_stack())
-            .build()?;
-        let endpoint = ResolveEndpoint::resolve_endpoint(&DefaultResolver::new(), &params).await?;
-        Ok(endpoint.url().replacen("://ssm", "://ecs", 1))
     }
+}
+
+/// The endpoint of ECS in a region.
+///
+/// It is named as the one of Systems Manager is, in every partition, with FIPS and with dual-stack; but where all endpoints of
+/// Systems Manager have FIPS and do not say so, as in GovCloud, that of ECS does. Source: the AWS General Reference.
+async fn public_endpoint(
+    region: &str,
+    use_fips: Option<bool>,
+    use_dual_stack: Option<bool>,
+) -> Result<String, BoxError> {
+    let params = Params::builder()
+        .region(region)
+        .set_use_fips(use_fips)
+        .set_use_dual_stack(use_dual_stack)
+        .build()?;
+    let endpoint = ResolveEndpoint::resolve_endpoint(&DefaultResolver::new(), &params).await?;
+    let url = endpoint.url().replacen("://ssm", "://ecs", 1);
+    Ok(match use_fips {
+        Some(true) => url.replacen("://ecs.", "://ecs-fips.", 1),
+        _ => url,
+    })
 }
 
 /// Makes the request, and signs it: ECS has no operation that needs anything else.
@@ -368,4 +389,39 @@ impl Task {
 /// What an ARN ends in.
 fn last_segment(arn: &str) -> &str {
     arn.rsplit('/').next().unwrap_or(arn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn endpoints_follow_partition_fips_and_dual_stack() {
+        for (region, use_fips, use_dual_stack, expected) in [
+            ("eu-west-1", false, false, "ecs.eu-west-1.amazonaws.com"),
+            ("us-east-1", true, false, "ecs-fips.us-east-1.amazonaws.com"),
+            ("us-east-1", false, true, "ecs.us-east-1.api.aws"),
+            (
+                "us-gov-west-1",
+                false,
+                false,
+                "ecs.us-gov-west-1.amazonaws.com",
+            ),
+            (
+                "us-gov-west-1",
+                true,
+                false,
+                "ecs-fips.us-gov-west-1.amazonaws.com",
+            ),
+            (
+                "cn-north-1",
+                false,
+                false,
+                "ecs.cn-north-1.amazonaws.com.cn",
+            ),
+        ] {
+            let url = public_endpoint(region, Some(use_fips), Some(use_dual_stack)).await;
+            assert_eq!(url.unwrap(), format!("https://{expected}"));
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Calls through the real SDK to an API on loopback.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use aws_credential_types::Credentials;
@@ -131,6 +132,34 @@ async fn a_start_the_service_throttles_is_repeated() {
     let failure = aws.start_session("i-0abc", &request()).await.unwrap_err();
     assert!(failure.message.contains("Rate exceeded"), "{failure}");
     assert!(calls.lock().unwrap().len() > 1);
+}
+
+#[tokio::test]
+async fn a_lookup_in_ecs_is_repeated_when_it_is_throttled() {
+    static IS_THROTTLED: AtomicBool = AtomicBool::new(true);
+    let (aws, calls) = api(|operation| {
+        if IS_THROTTLED.swap(false, Ordering::Relaxed) {
+            return error("ThrottlingException", "Rate exceeded");
+        }
+        assert!(operation.ends_with(".listtasks"), "{operation}");
+        (200, json!({"taskArns": []}).to_string())
+    })
+    .await;
+    let found = aws.find(&"ecs:prod/web".parse().unwrap()).await;
+    assert_eq!(found.unwrap().nodes, []);
+    assert_eq!(calls.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_list_that_leads_back_to_itself_has_an_end() {
+    let (aws, calls) = api(|_| {
+        let page = json!({"taskArns": [], "nextToken": "again"});
+        (200, page.to_string())
+    })
+    .await;
+    let found = aws.find(&"ecs:prod/web".parse().unwrap()).await;
+    assert_eq!(found.unwrap().nodes, []);
+    assert_eq!(calls.lock().unwrap().len(), 2);
 }
 
 #[tokio::test]
