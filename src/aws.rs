@@ -16,7 +16,7 @@ pub mod inventory;
 pub mod kms;
 mod node;
 mod permission;
-mod retry;
+mod repeatable;
 pub mod selector;
 pub mod session;
 mod sign;

@@ -9,7 +9,7 @@ use aws_sdk_ssm::error::ProvideErrorMetadata;
 use aws_sdk_ssm::types::ConnectionStatus;
 use tracing::{debug, warn};
 
-use super::retry::OnlyIfAnswered;
+use super::repeatable::OnlyIfAnswered;
 use super::{Aws, Service, StreamUrl, Target};
 use crate::failure::{Exit, Failure, SEE_DOCTOR};
 
