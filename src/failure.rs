@@ -21,6 +21,8 @@ pub enum Exit {
     Address = 5,
     /// The service or the agent ended a session that was running.
     SessionEnded = 6,
+    /// The user has interrupted it before there was a result. As in shells: 128 and SIGINT's number.
+    Interrupted = 130,
 }
 
 impl From<Exit> for ExitCode {

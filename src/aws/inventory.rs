@@ -36,7 +36,23 @@ impl Aws {
         Ok(nodes)
     }
 
-    /// Finds everything that a selector names, by name.
+    /// Lists what a selector names, by name and with all that is known of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`find`](Self::find), and [`Exit::Target`] if that is nothing.
+    pub async fn nodes_named(&self, selector: &Selector) -> Result<Vec<Node>, Failure> {
+        let Found { mut nodes, similar } = self.find(selector).await?;
+        match nodes.len() {
+            0 => return Err(self.nothing_found(selector, &similar)),
+            1 => self.add_properties(&mut nodes).await,
+            // They are there already.
+            _ => {}
+        }
+        Ok(nodes)
+    }
+
+    /// Finds everything that a selector names, by name. Of a single node, tag and zone are not asked for.
     ///
     /// # Errors
     ///
@@ -164,7 +180,8 @@ impl Aws {
                 .map_err(|error| chain(&error))?;
             request = request.instance_property_filter_list(filter);
         }
-        let mut pages = request.max_results(PAGE_LEN).into_paginator().send();
+        let pages = request.max_results(PROPERTIES_PAGE_LEN);
+        let mut pages = pages.into_paginator().send();
         let mut properties = HashMap::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| {
@@ -302,8 +319,11 @@ const DESCRIBE_NODES: &str = "ssm:DescribeInstanceInformation";
 /// The tag EC2 Auto Scaling gives to its instances, as a filter.
 const GROUP_TAG: &str = "tag:aws:autoscaling:groupName";
 
-/// Entries of a page, the most there can be. Source: the API's reference.
+/// Entries of a page of DescribeInstanceInformation, the most there can be. Source: the API's reference.
 const PAGE_LEN: i32 = 50;
+
+/// Entries of a page of DescribeInstanceProperties, the most there can be. Source: the API's reference.
+const PROPERTIES_PAGE_LEN: i32 = 1000;
 
 /// Values of a filter, the most there can be. Source: the API's reference, `InstancePropertyFilterValueSet`.
 const MAX_FILTER_VALUES: usize = 40;

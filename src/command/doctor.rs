@@ -74,7 +74,7 @@ async fn examine(
     };
     let outcome = tokio::select! {
         exit = examined => Ok(exit),
-        () = shutdown.cancelled() => Err(Failure::new(Exit::Failure, "interrupted")),
+        () = shutdown.cancelled() => Err(Failure::new(Exit::Interrupted, "interrupted")),
     };
     sessions.end().await;
     outcome

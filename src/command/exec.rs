@@ -54,7 +54,8 @@ pub async fn run(settings: ExecSettings, printer: Printer) -> Result<ExitCode, F
         }
         Err(error) => {
             let message = "interrupted before the command was started";
-            not_started(error, &printer, Err(Failure::new(Exit::Failure, message)))
+            let failure = Failure::new(Exit::Interrupted, message);
+            not_started(error, &printer, Err(failure))
         }
     };
     service.shutdown().await;

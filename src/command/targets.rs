@@ -36,13 +36,7 @@ pub async fn run(args: TargetsArgs, printer: Printer) -> Result<ExitCode, Failur
         let looking = async {
             match &selector {
                 None => aws.nodes().await,
-                Some(selector) => {
-                    let found = aws.find(selector).await?;
-                    match found.nodes.is_empty() {
-                        true => Err(aws.nothing_found(selector, &found.similar)),
-                        false => Ok(found.nodes),
-                    }
-                }
+                Some(selector) => aws.nodes_named(selector).await,
             }
         };
         let nodes = tokio::select! {
@@ -55,7 +49,7 @@ pub async fn run(args: TargetsArgs, printer: Printer) -> Result<ExitCode, Failur
     let outcome = match listed.await {
         Ok((aws, nodes)) => report(&aws, &nodes, &printer).map(|()| ExitCode::SUCCESS),
         Err(error) => {
-            let interrupted = Err(Failure::new(Exit::Failure, "interrupted"));
+            let interrupted = Err(Failure::new(Exit::Interrupted, "interrupted"));
             not_started(error, &printer, interrupted)
         }
     };
