@@ -1,10 +1,12 @@
 //! Completion in real shells, with the scripts that are handed out.
 
+use std::io::ErrorKind;
+use std::net::TcpListener;
 use std::path::Path;
 
 use tokio::process::Command;
 
-use crate::support::{Client, Fixture, Terminal};
+use crate::support::{Client, Fixture, Terminal, eventually};
 
 impl Fixture {
     /// A lab whose targets have been listed, with an alias and profiles.
@@ -160,13 +162,21 @@ async fn zsh_completes_when_the_key_is_pressed() {
 async fn completion_asks_nobody() {
     let fixture = Fixture::to_complete().await;
     let script = fixture.script("fish", "ssmfwd.fish").await;
+    // Nothing is known of what is there, and whoever asks is seen.
+    let service = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    service.set_nonblocking(true).unwrap();
+    let url = format!("http://{}", service.local_addr().unwrap());
     let mut command = fixture.with_path("fish");
     command.args(["--no-config", "-c"]);
-    command.arg(format!(
-        "source {script}; complete -C 'ssmfwd --profile other web'"
-    ));
-    // Another account: nothing is known of it, and nobody is asked.
+    command.arg(format!("source {script}; complete -C 'ssmfwd web'"));
+    command.env("AWS_ENDPOINT_URL_SSM", &url);
     let exit = Client::spawn(command).exit().await;
     exit.expect(0, &[]);
     assert_eq!(exit.stdout, "");
+    assert_eq!(service.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+    // As the same environment has a command do that needs the service.
+    let mut command = fixture.command(&["targets"]);
+    command.env("AWS_ENDPOINT_URL_SSM", &url);
+    let _asking = Client::spawn(command);
+    eventually("a request", || service.accept().is_ok()).await;
 }
