@@ -70,6 +70,9 @@ pub(super) async fn entered(test: &str) -> bool {
     false
 }
 
+/// Set to `required` where being skipped is a failure.
+const WANTED: &str = "SSMFWD_TEST_NAMESPACES";
+
 /// The arguments with which this machine lets us have namespaces; the reason is told once if it does not.
 fn unshare() -> Option<&'static [&'static str]> {
     const WAYS: [&[&str]; 2] = [
@@ -94,6 +97,10 @@ fn unshare() -> Option<&'static [&'static str]> {
         }
         reason = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     }
+    assert!(
+        std::env::var_os(WANTED).is_none_or(|wanted| wanted != "required"),
+        "no network namespaces, which {WANTED} says there have to be: {reason}"
+    );
     // Not a macro, whose output would be kept to the test itself.
     let text = format!(
         "SKIPPED: tests in network namespaces, which this machine does not allow: {reason}\n"
