@@ -249,7 +249,8 @@ pub struct ForwardArgs {
 
     /// Start no session before the first connection to its forward.
     ///
-    /// Nothing is checked before, and the first connection waits for a second or two.
+    /// Only a name is looked up before, so that one that nothing has ends the program at once; whether the target can
+    /// be reached is not checked, and the first connection waits for a second or two.
     #[arg(long, help_heading = "Connection options")]
     pub lazy: bool,
 

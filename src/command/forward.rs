@@ -87,8 +87,14 @@ async fn forward(
         .collect();
     let started = async {
         let aws = service.aws(shutdown).await?;
-        if !settings.is_lazy {
-            settle(&aws, &settings.target, printer, shutdown).await?;
+        match settle(&aws, &settings.target, printer, shutdown).await {
+            Err(StartError::Failed(failure)) if settings.is_lazy && may_pass(&failure) => {
+                printer.warning(format!(
+                    "`{}` will be looked up with the first connection: {}",
+                    settings.target, failure.message
+                ));
+            }
+            settled => settled?,
         }
         let plans: Vec<_> = settings
             .forwards
@@ -111,13 +117,19 @@ async fn forward(
             let interrupted = match settings.command {
                 None => Ok(ExitCode::SUCCESS),
                 Some(_) => Err(Failure::new(
-                    Exit::Failure,
+                    Exit::Interrupted,
                     "interrupted before the command was started",
                 )),
             };
             not_started(error, printer, interrupted)
         }
     }
+}
+
+/// Whether a lookup that has failed may be left to the first connection: whoever starts no session yet may have
+/// credentials and a network later. That a name means nothing is no such matter.
+fn may_pass(failure: &Failure) -> bool {
+    !failure.is_permanent && failure.exit != Exit::Target
 }
 
 /// What every forward's document starts.

@@ -3,10 +3,11 @@
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use ssmfwd::lab::Target;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::{Client, Exit, Fixture, Terminal, bounded};
 
@@ -151,6 +152,30 @@ async fn the_other_ones_that_are_offline_do_not_matter() {
 }
 
 #[tokio::test]
+async fn a_name_is_looked_up_before_anything_else_is_put_off() {
+    let fixture = Fixture::with_targets(&["i-0a,Name=web", "i-0b,Name=db", "i-0c,Name=db"]).await;
+    let exit = fixture.run(&["--lazy", "nosuch", "7:0"]).await;
+    exit.expect(4, &["no managed node is called `nosuch`"]);
+    let exit = fixture.run(&["--lazy", "db", "7:0"]).await;
+    exit.expect(4, &["2 targets match `db`"]);
+    // Without good credentials it is put off, too.
+    let arguments = ["--json", "--lazy", "web", "80:0"];
+    let command = fixture.command_with_keys_in_a_file(&arguments);
+    fixture.lab.renew_credentials();
+    let mut client = Client::spawn(command);
+    let local = client.event("listening").await["port"].as_u64().unwrap();
+    let warning = client.event("warning").await;
+    let message = warning["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("`web` will be looked up with the first connection: "),
+        "{message}"
+    );
+    fixture.write_keys();
+    assert!(page(local.try_into().unwrap()).await.contains("i-0a"));
+    client.stop().await;
+}
+
+#[tokio::test]
 async fn a_proxy_goes_to_a_name() {
     let fixture = Fixture::with_targets(&["i-0a,Name=web"]).await;
     let mut command = fixture.command(&["proxy", "web", "7"]);
@@ -193,7 +218,8 @@ async fn a_target_that_is_replaced_behind_its_tag_is_followed() {
     let new = Target::parse("i-0c,Role=web").unwrap();
     fixture.lab.replace_target("i-0a", new).await.unwrap();
     // The agent's end may look like somebody's termination, after which the next connection starts a session.
-    while !page(local).await.contains("i-0c") {}
+    let reaching_it = async { while !page(local).await.contains("i-0c") {} };
+    bounded("the node that has the tag now", reaching_it).await;
     client.event("restarted").await;
     client.stop().await;
     let targets: Vec<_> = fixture
@@ -243,13 +269,17 @@ async fn a_terminal_offers_the_choice() {
     terminal.shows("1  web   i-0b").await;
     terminal.shows("2  web   i-0c").await;
     terminal.shows("number, or text to look for: ").await;
+    // No number of the list; part of the addresses it may be.
+    terminal.input("27\r").await;
+    terminal.shows("nothing there matches `27`").await;
+    terminal.shows("number, or text to look for: ").await;
     terminal.input("2\r").await;
     terminal.shows("hi\r\n").await;
     terminal.exits(0).await;
     assert_eq!(fixture.lab.sessions()[0].target, "i-0c");
 
     // Ctrl-C gives it up, and so does the end of the input.
-    for (key, code) in [("\x03", 1), ("\x04", 4)] {
+    for (key, code) in [("\x03", 130), ("\x04", 4)] {
         let mut terminal = Terminal::spawn(fixture.command(&["exec", "web", "--", "true"]));
         terminal.shows("number, or text to look for: ").await;
         terminal.input(key).await;
@@ -318,6 +348,14 @@ async fn targets_are_listed_by_name() {
 
     let odd = nodes(&fixture.run(&["targets", "--json", "tag:Role=1"]).await);
     assert_eq!(odd.len(), 65);
+    let single = nodes(
+        &fixture
+            .run(&["targets", "--json", "tag:Name=node-007"])
+            .await,
+    );
+    assert_eq!(single.len(), 1);
+    assert_eq!(single[0]["name"], "node-007");
+    assert_eq!(single[0]["zone"], "us-east-1a");
     let none = fixture.run(&["targets", "tag:Role=2"]).await;
     none.expect(4, &["no managed node has the tag Role=2"]);
     assert_eq!(none.stdout, "");
@@ -334,6 +372,19 @@ async fn targets_are_listed_by_name() {
         line,
         "mi-0f  lost   3.0.196.0  -    192.168.7.7  Microsoft Windows Server 2022 2023"
     );
+}
+
+#[tokio::test]
+async fn a_list_that_was_interrupted_is_told_from_an_empty_one() {
+    let fixture = Fixture::with_targets(&[]).await;
+    let service = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let mut command = fixture.command(&["targets"]);
+    let url = format!("http://{}", service.local_addr().unwrap());
+    command.env("AWS_ENDPOINT_URL_SSM", url);
+    let client = Client::spawn(command);
+    let _silent = bounded("a request", service.accept()).await.unwrap();
+    client.signal(Signal::INT);
+    client.exit().await.expect(130, &["interrupted"]);
 }
 
 #[tokio::test]
