@@ -36,6 +36,13 @@ impl Version {
         self >= Self([3, 1, 1374, 0])
     }
 
+    /// Returns whether an agent of this version reports the exit code of a command whose outputs it keeps apart.
+    ///
+    /// Source: PROTOCOL, "Protocol-relevant versions".
+    pub fn agent_reports_exit_code(self) -> bool {
+        self >= Self([3, 1, 1511, 0])
+    }
+
     /// Returns whether an agent of this version drops a mux session that stays silent for 30 s.
     pub fn agent_expects_keep_alive(self) -> bool {
         self <= Self([3, 1, 1511, 0])

@@ -217,6 +217,12 @@ pub(super) fn exit_code(code: i32, is_interrupted: bool, printer: &Printer) -> E
 
 /// The command has ended, and nobody says how.
 fn unreported(agent_version: Option<Version>) -> Failure {
+    if agent_version.is_some_and(Version::agent_reports_exit_code) {
+        let message = "the session has ended without the exit code of the command";
+        return Failure::new(Exit::SessionEnded, message).with_hint(
+            "somebody may have terminated it, or the agent has; a document of your own has to pass separateOutputStream",
+        );
+    }
     let agent = match agent_version {
         Some(version) => format!("agent {version}"),
         None => "the agent".to_owned(),

@@ -32,6 +32,8 @@ pub enum Event {
     Connected {
         #[serde(flatten)]
         mapping: Mapping,
+        /// The id of the target, which may have been given by a name.
+        target_id: String,
         /// Session Manager's name for the session.
         session_id: String,
         /// What the agent says it is, such as `3.3.987.0`.
@@ -331,7 +333,9 @@ impl fmt::Display for Event {
                     Gap(*gap)
                 )
             }
-            Self::Connected { mapping, .. } => {
+            Self::Connected {
+                mapping, target_id, ..
+            } => {
                 let Mapping {
                     target,
                     remote_host,
@@ -341,6 +345,9 @@ impl fmt::Display for Event {
                 match remote_host {
                     Some(host) => write!(f, "{host}:{remote_port} through {target}")?,
                     None => write!(f, "{remote_port} of {target}")?,
+                }
+                if target_id != target {
+                    write!(f, " ({target_id})")?;
                 }
                 write!(f, " is now {}", mapping.locator())
             }

@@ -43,6 +43,7 @@ impl Narration {
         let agent_version = established.agent_version.map(|version| version.to_string());
         self.printer.event(&Event::Connected {
             mapping: self.mapping.clone(),
+            target_id: session.target().to_owned(),
             session_id: session.id().to_owned(),
             agent_version: agent_version.unwrap_or_default(),
         });

@@ -7,6 +7,7 @@ use crate::local::Address;
 fn connected(forward: &str, address: Address) -> Event {
     Event::Connected {
         mapping: Mapping::new("i-0abc", &forward.parse().unwrap(), &address),
+        target_id: "i-0abc".into(),
         session_id: "me-0123".into(),
         agent_version: "3.3.987.0".into(),
     }
@@ -55,6 +56,20 @@ fn a_forward_is_announced_the_way_it_is_used() {
     for (forward, address, sentence) in table {
         assert_eq!(connected(forward, address).to_string(), sentence);
     }
+    let named = Event::Connected {
+        mapping: Mapping::new(
+            "web",
+            &"80:9090".parse().unwrap(),
+            &Address::Localhost(9090),
+        ),
+        target_id: "i-0abc".into(),
+        session_id: "me-0123".into(),
+        agent_version: "3.3.987.0".into(),
+    };
+    assert_eq!(
+        named.to_string(),
+        "80 of web (i-0abc) is now http://localhost:9090"
+    );
 }
 
 #[test]
@@ -89,7 +104,7 @@ fn json_names_are_stable() {
         (
             connected("db:1:2", Address::Localhost(2)),
             json!({"event": "connected", "target": "i-0abc", "forward": "db:1:2", "remote_host": "db",
-                   "remote_port": 1, "address": "localhost:2", "port": 2, "session_id": "me-0123",
+                   "remote_port": 1, "address": "localhost:2", "port": 2, "target_id": "i-0abc", "session_id": "me-0123",
                    "agent_version": "3.3.987.0"}),
         ),
         (
