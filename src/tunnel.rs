@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 pub use gate::{Gate, Lease, Passage, Refusal};
 pub use pool::Shortage;
 
-use crate::aws::{Aws, StartSession};
+use crate::aws::{Aws, StartSession, Target};
 use crate::backoff::Backoff;
 use crate::failure::{Exit, Failure};
 use crate::session::{self, Session, StartError};
@@ -293,9 +293,14 @@ impl<N: Narrator> Tunnel<N> {
     /// Begins to start the additional sessions that connections wait for.
     fn start_missing(&mut self) {
         let (missing, reason) = self.keeper.missing(self.crew.starting_count());
+        let Some(target) = self.crew.target().map(Target::id) else {
+            return;
+        };
+        let mut plan = self.plan.clone();
+        // Whatever has the target's name by now: connections of a forward belong together.
+        plan.request.target = target;
         for _ in 0..missing {
-            let (plan, aws) = (self.plan.clone(), Arc::clone(&self.aws));
-            self.crew.start(plan, aws, reason);
+            self.crew.start(plan.clone(), Arc::clone(&self.aws), reason);
         }
     }
 

@@ -123,6 +123,11 @@ impl Crew {
         self.running.is_empty()
     }
 
+    /// The node that the sessions go to; none if none runs.
+    pub(super) fn target(&self) -> Option<&str> {
+        self.running.first().map(|member| member.session.target())
+    }
+
     /// Sessions that are being started.
     pub(super) fn starting_count(&self) -> usize {
         self.starting.len()
