@@ -61,11 +61,23 @@ impl Keeper {
     }
 
     /// How many sessions are to be started beside those that are `starting`, and what for.
-    pub(super) fn missing(&self, starting: usize) -> (usize, Shortage) {
+    ///
+    /// Wakes connections that wait although there is a session for one of them: no news comes from a
+    /// stream that is stalled no longer.
+    pub(super) fn missing(&mut self, starting: usize) -> (usize, Shortage) {
         let waiting = *self.wishes.borrow();
-        let state = self.state.borrow();
-        let missing = state.pool.missing(waiting, starting, Instant::now());
-        (missing, state.pool.shortage())
+        let mut answer = None;
+        let is_modified = self.lobby.state.send_if_modified(|state| {
+            let pool = &state.pool;
+            let missing = pool.missing(waiting, starting, Instant::now());
+            answer = Some((missing, pool.shortage()));
+            waiting > 0 && pool.offered_count() > 0
+        });
+        if is_modified {
+            // It is no news to the tunnel.
+            self.state.mark_unchanged();
+        }
+        answer.unwrap_or((0, Shortage::Stalled))
     }
 
     /// Waits until there may be something to do: connections have come, gone or changed their wishes, or

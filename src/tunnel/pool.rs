@@ -191,7 +191,7 @@ impl<M: Member> Pool<M> {
             return 0;
         }
         // Connections that have not yet seen what they waited for take it in a moment.
-        let offered = self.seats.iter().filter(|seat| seat.is_offered()).count();
+        let offered = self.offered_count();
         let wanted = match self.is_multiplexed() {
             true => waiting.min(1),
             false => waiting,
@@ -199,6 +199,11 @@ impl<M: Member> Pool<M> {
         let wanted = wanted.saturating_sub(offered);
         let room = MAX_SESSIONS.saturating_sub(self.seats.len());
         wanted.min(room).min(MAX_STARTS).saturating_sub(starting)
+    }
+
+    /// Sessions that the next connection may well take.
+    pub(super) fn offered_count(&self) -> usize {
+        self.seats.iter().filter(|seat| seat.is_offered()).count()
     }
 
     /// What another session would be for.
