@@ -1,11 +1,12 @@
-//! The sessions of a forward as tasks: those that run, those that are being started, those that end.
+//! The sessions of a forward: those that run, and the tasks that start and close others.
 
+use std::collections::HashMap;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::select_all;
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -21,9 +22,17 @@ use crate::session::{Session, StartError};
 pub(super) struct Crew {
     running: Vec<Member>,
     starting: JoinSet<(Shortage, Result<Session, StartError>)>,
-    ending: JoinSet<Closed>,
+    ending: JoinSet<Result<(), Failure>>,
+    /// Which session each task of `ending` closes, and why.
+    farewells: HashMap<task::Id, Farewell>,
     /// Interrupts what is being started.
     abandoned: CancellationToken,
+}
+
+#[derive(Default)]
+struct Farewell {
+    session_id: String,
+    reason: String,
 }
 
 /// A running session.
@@ -82,16 +91,12 @@ impl Crew {
 
     /// Begins to close a session, for a reason that is for people.
     pub(super) fn close(&mut self, session: Session, reason: &str) {
-        let reason = reason.to_owned();
-        self.ending.spawn(async move {
-            let session_id = session.id().to_owned();
-            let failed = session.close().await.err();
-            Closed {
-                session_id,
-                reason,
-                failed,
-            }
-        });
+        let farewell = Farewell {
+            session_id: session.id().to_owned(),
+            reason: reason.to_owned(),
+        };
+        let task = self.ending.spawn(session.close());
+        self.farewells.insert(task.id(), farewell);
     }
 
     /// Begins to close the running session of this number.
@@ -144,16 +149,24 @@ impl Crew {
             }
             Some(started) = self.starting.join_next() => {
                 let (reason, started) = started.unwrap_or_else(|error| {
-                    let message = format!("a session was dropped by a fault in ssmfwd: {error}");
-                    let failure = Failure::new(Exit::Failure, message);
-                    (Shortage::Stalled, Err(StartError::Failed(failure)))
+                    (Shortage::Stalled, Err(StartError::Failed(dropped(&error))))
                 });
                 Some(Change::Started(reason, started))
             }
-            Some(Ok(closed)) = self.ending.join_next() => Some(Change::Closed(closed)),
+            Some(closed) = self.ending.join_next_with_id() => {
+                let (task, closed) = closed.unwrap_or_else(|error| (error.id(), Err(dropped(&error))));
+                let Farewell { session_id, reason } = self.farewells.remove(&task).unwrap_or_default();
+                let failed = closed.err();
+                Some(Change::Closed(Closed { session_id, reason, failed }))
+            }
             else => None,
         }
     }
+}
+
+fn dropped(error: &JoinError) -> Failure {
+    let message = format!("a session was dropped by a fault in ssmfwd: {error}");
+    Failure::new(Exit::Failure, message)
 }
 
 /// Waits until one of the sessions has ended by itself, and says which and how.
