@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ssmfwd_protocol::Channel;
 use ssmfwd_protocol::error::OpenError;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 
 use super::keeper::Keeper;
@@ -14,7 +14,8 @@ use super::lobby::{Entrance, Lobby, any_connected};
 use super::pool::{Claim, Member, Number};
 use crate::stream::Stream;
 
-/// Connections that may wait at a time for a session. Browsers open a handful each, and pools a few dozen.
+/// Connections that may wait at a time, for a session or for their turn in one. Browsers open a handful each,
+/// and pools of database clients a few dozen.
 const MAX_WAITING: usize = 256;
 
 /// How long a connection waits for a session. Longer than a session takes to start and a resume to notice
@@ -93,9 +94,9 @@ pub(super) fn new(can_host_move: bool) -> (Keeper, Gate) {
 
 impl Gate {
     /// Opens a stream in the session that is best for it; waits for one that has a connection, but not for
-    /// ever.
+    /// ever. Whoever does not want it any more drops the future.
     ///
-    /// With an agent that carries one connection at a time, waiting for one's turn is not limited.
+    /// With an agent that carries one connection at a time, the time until it is one's turn is not limited.
     ///
     /// # Errors
     ///
@@ -108,8 +109,8 @@ impl Gate {
             };
             match lease.entrance.opener.open().await {
                 Ok(stream) => return Ok(Passage { stream, lease }),
-                // The others, or its successor, are asked next.
-                Err(OpenError::Ended) => {}
+                // The others, or its successor, are asked next, once the tunnel has taken this one out.
+                Err(OpenError::Ended) => tokio::task::yield_now().await,
                 Err(error) => return Err(Refusal::Full(error)),
             }
         }
@@ -118,7 +119,8 @@ impl Gate {
     /// Waits until there is a session to be had.
     async fn wait(&self) -> Result<Lease, Refusal> {
         let mut state = self.lobby.state.subscribe();
-        let mut absence: Option<(SemaphorePermit<'_>, Instant)> = None;
+        let _place = self.waiting.try_acquire().map_err(|_| Refusal::Crowded)?;
+        let mut absence: Option<Instant> = None;
         let mut scarcity: Option<Instant> = None;
         let mut wish = None;
         loop {
@@ -137,15 +139,11 @@ impl Gate {
                 }
                 Claim::Offline => {
                     let is_wanted = self.lobby.is_session_wanted()?;
-                    if absence.is_none() {
-                        let place = self.waiting.try_acquire().map_err(|_| Refusal::Crowded)?;
-                        absence = Some((place, Instant::now() + MAX_WAIT));
-                    }
-                    let end = absence.as_ref().map(|(_, end)| *end);
-                    if end.is_some_and(|end| end <= Instant::now()) {
+                    let end = *absence.get_or_insert_with(|| Instant::now() + MAX_WAIT);
+                    if end <= Instant::now() {
                         return Err(Refusal::TimedOut);
                     }
-                    (is_wanted, end)
+                    (is_wanted, Some(end))
                 }
             };
             if is_wanted != wish.is_some() {

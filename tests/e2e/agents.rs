@@ -95,6 +95,31 @@ async fn say(mut socket: TcpStream, line: &str) -> String {
 }
 
 #[tokio::test]
+async fn who_leaves_without_a_word_does_not_wait_for_an_old_agent() {
+    let fixture = Fixture::with_agent(ONE_AT_A_TIME).await;
+    let (open, most_open) = (Arc::default(), Arc::default());
+    let port = serve(move |socket| {
+        let (open, most_open) = (Arc::clone(&open), Arc::clone(&most_open));
+        async move { answer_a_line(socket, &open, &most_open).await }
+    });
+    let mut client = fixture.spawn(&[AT_ONCE, &format!("{}:0", port.await)]);
+    let local = client.connected().await;
+    keep_to_one_session(&fixture);
+    let mut first = connect(local).await;
+    first.write_all(b"h").await.unwrap();
+    let probe = connect(local).await;
+    let opened = client.event("connection_opened").await;
+    assert_eq!(opened["connection"], 1);
+    drop(probe);
+    let closed = client.event("connection_closed").await;
+    assert_eq!(closed["connection"], 2, "{closed}");
+    assert_eq!(closed["outcome"], "closed", "{closed}");
+    assert_eq!(say(first, "ello").await, "hello"[..4]);
+    client.stop().await;
+    fixture.no_session_left().await;
+}
+
+#[tokio::test]
 async fn an_old_agent_serves_waiting_connections_in_turn() {
     let fixture = Fixture::with_agent(ONE_AT_A_TIME).await;
     let (open, most_open) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));

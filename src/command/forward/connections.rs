@@ -130,7 +130,19 @@ async fn carry(
     hold: Duration,
     finishing: &CancellationToken,
 ) -> Result<Transferred, Refusal> {
-    let Passage { stream, lease } = forwarding.gate.open().await?;
+    let Passage { stream, lease } = tokio::select! {
+        // What can be delivered is, however short the connection.
+        biased;
+        passage = forwarding.gate.open() => passage?,
+        () = local.abandoned() => {
+            local.close();
+            return Ok(Transferred {
+                sent: 0,
+                received: 0,
+                outcome: Outcome::Closed,
+            });
+        }
+    };
     let half_close = HalfClose::new(hold, lease.is_multiplexed());
     let transferred = pump(local, stream, half_close, finishing).await;
     if transferred.outcome == Outcome::Refused {
