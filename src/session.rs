@@ -296,6 +296,13 @@ impl Opener {
         port.is_some_and(|port| port.stalled_streams().next().is_some())
     }
 
+    /// Whether it has streams. One that is finished is there until everything written to it was sent.
+    pub fn has_streams(&self) -> bool {
+        let mut state = self.0.lock();
+        let port = state.endpoint.port();
+        port.is_some_and(|port| port.stream_count() > 0)
+    }
+
     /// Whether anything that has come from the far side was read.
     pub fn has_received(&self) -> bool {
         self.0.lock().has_received

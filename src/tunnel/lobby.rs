@@ -71,6 +71,10 @@ impl Member for Entrance {
         self.is_multiplexed
     }
 
+    fn has_streams(&self) -> bool {
+        self.opener.has_streams()
+    }
+
     fn has_received(&self) -> bool {
         self.opener.has_received()
     }

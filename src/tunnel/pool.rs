@@ -42,6 +42,8 @@ pub(super) trait Member: Clone {
     fn is_stalled(&self) -> bool;
     /// It carries several connections at a time.
     fn is_multiplexed(&self) -> bool;
+    /// It has streams, which may go on for a while after their connections: what was written is sent.
+    fn has_streams(&self) -> bool;
     /// Something has come from its destination.
     fn has_received(&self) -> bool;
 }
@@ -218,8 +220,8 @@ impl<M: Member> Pool<M> {
         }
     }
 
-    /// Takes out the sessions that have been without connections for too long, the youngest first, as long
-    /// as there is a sound one left.
+    /// Takes out the sessions that have been without connections for too long and have nothing left to send,
+    /// the youngest first, as long as there is a sound one left.
     pub(super) fn retire(&mut self, now: Instant) -> Vec<Number> {
         let mut retired = Vec::new();
         for at in (0..self.seats.len()).rev() {
@@ -232,7 +234,8 @@ impl<M: Member> Pool<M> {
                 .iter()
                 .enumerate()
                 .filter(|(other, _)| *other != at);
-            match others.any(|(_, seat)| seat.is_sound()) {
+            let is_needed = self.seats[at].member.has_streams();
+            match !is_needed && others.any(|(_, seat)| seat.is_sound()) {
                 true => retired.push(self.take(at).number),
                 false => self.seats[at].idle_since = now,
             }

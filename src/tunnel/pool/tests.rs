@@ -7,6 +7,7 @@ struct Session {
     is_connected: bool,
     is_stalled: bool,
     is_multiplexed: bool,
+    has_streams: bool,
     has_received: bool,
 }
 
@@ -17,6 +18,7 @@ impl Session {
             is_connected: true,
             is_stalled: false,
             is_multiplexed: true,
+            has_streams: false,
             has_received: true,
         }
     }
@@ -41,6 +43,10 @@ impl Member for Session {
 
     fn is_multiplexed(&self) -> bool {
         self.is_multiplexed
+    }
+
+    fn has_streams(&self) -> bool {
+        self.has_streams
     }
 
     fn has_received(&self) -> bool {
@@ -267,6 +273,16 @@ fn a_session_is_not_ended_as_long_as_no_other_is_sound() {
     assert_eq!(fixture.look(), "a");
     fixture.release(a);
     assert_eq!(fixture.names(), "a");
+}
+
+#[test]
+fn a_session_that_still_sends_is_not_ended() {
+    let mut fixture = Fixture::new(&['a', 'b'].map(Session::new));
+    fixture.granted();
+    fixture.change('b', |session| session.has_streams = true);
+    assert_eq!(fixture.look(), "ab");
+    fixture.change('b', |session| session.has_streams = false);
+    assert_eq!(fixture.look(), "a");
 }
 
 #[test]
