@@ -78,6 +78,8 @@ pub trait Narrator: Send + 'static {
     fn on_started(&mut self, session: &Session, previous: Option<Previous<'_>>);
     /// An additional session works, beside those there are.
     fn on_added(&mut self, session: &Session, reason: Shortage);
+    /// An additional session was not started; told the first time.
+    fn on_not_added(&mut self, failure: &Failure);
     /// One of several sessions is gone; its connections, if it had any, were reset.
     fn on_lost(&mut self, session_id: &str, reason: &str, connections: usize);
     /// The last session is gone; its connections were reset.
@@ -110,6 +112,8 @@ pub struct Tunnel<N> {
     crew: Crew,
     policy: Policy,
     backoff: Backoff,
+    /// The user knows that additional sessions may not be had.
+    is_shortage_told: bool,
     stop: CancellationToken,
 }
 
@@ -163,6 +167,7 @@ impl<N: Narrator> Tunnel<N> {
             crew: Crew::default(),
             policy: Policy::default(),
             backoff: Backoff::default(),
+            is_shortage_told: false,
             stop,
         };
         (tunnel, gate)
@@ -316,12 +321,21 @@ impl<N: Narrator> Tunnel<N> {
         match error {
             StartError::Failed(failure) => {
                 tracing::debug!(%failure, "no additional session");
-                self.keeper.pause();
+                if !std::mem::replace(&mut self.is_shortage_told, true) {
+                    self.narrator.on_not_added(&failure);
+                }
+                match failure.is_permanent {
+                    true => self.keeper.stop_growing(),
+                    false => self.keeper.pause(),
+                }
             }
-            StartError::Interrupted { may_have_begun } if may_have_begun => {
-                self.narrator.on_abandoned();
-            }
-            StartError::Interrupted { .. } => {}
+            StartError::Interrupted { may_have_begun } => self.tell_interrupted(may_have_begun),
+        }
+    }
+
+    fn tell_interrupted(&mut self, may_have_begun: bool) {
+        if may_have_begun {
+            self.narrator.on_abandoned();
         }
     }
 
@@ -331,7 +345,12 @@ impl<N: Narrator> Tunnel<N> {
         while let Some(change) = self.crew.changed().await {
             match change {
                 Change::Closed(closed) => self.tell_closed(closed),
-                Change::Started(_, Err(error)) => self.go_without(error),
+                Change::Started(_, Err(StartError::Interrupted { may_have_begun })) => {
+                    self.tell_interrupted(may_have_begun);
+                }
+                Change::Started(_, Err(StartError::Failed(failure))) => {
+                    tracing::debug!(%failure, "no additional session");
+                }
                 // The interruption came too late.
                 Change::Started(_, Ok(session)) | Change::Ended(Ended { session, .. }) => {
                     self.crew.close(session, reason);

@@ -60,6 +60,11 @@ impl Keeper {
         self.change(|pool| pool.pause(Instant::now()));
     }
 
+    /// Has connections do with the sessions there are, until there is none.
+    pub(super) fn stop_growing(&self) {
+        self.change(Pool::stop_growing);
+    }
+
     /// How many sessions are to be started beside those that are `starting`, and what for.
     ///
     /// Wakes connections that wait although there is a session for one of them: no news comes from a

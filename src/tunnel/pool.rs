@@ -62,6 +62,8 @@ pub(super) struct Pool<M> {
     renewed: Option<Instant>,
     /// Until when no additional session is started.
     paused_until: Option<Instant>,
+    /// No additional session will ever be started beside the present ones.
+    is_full: bool,
 }
 
 #[derive(Debug)]
@@ -109,6 +111,7 @@ impl<M: Member> Pool<M> {
             has_worked: false,
             renewed: None,
             paused_until: None,
+            is_full: false,
         }
     }
 
@@ -116,6 +119,8 @@ impl<M: Member> Pool<M> {
     pub(super) fn add(&mut self, member: M, now: Instant) -> Number {
         let number = Number(self.next_number);
         self.next_number += 1;
+        // The first one was started after all.
+        self.is_full &= !self.seats.is_empty();
         self.seats.push(Seat {
             number,
             member,
@@ -136,7 +141,7 @@ impl<M: Member> Pool<M> {
     /// Chooses a session for a connection: the oldest that is good. Failing that, the least loaded one,
     /// unless the connection is patient and another one can be started.
     pub(super) fn claim(&mut self, is_patient: bool, now: Instant) -> Claim<M> {
-        let can_grow = self.seats.len() < MAX_SESSIONS;
+        let can_grow = self.room() > 0;
         let is_worth_waiting = is_patient && can_grow && !self.is_paused(now);
         let chosen = match self.seats.iter().position(Seat::is_offered) {
             None if !is_worth_waiting => self.least_loaded(),
@@ -186,6 +191,11 @@ impl<M: Member> Pool<M> {
         self.paused_until = Some(now + PAUSE);
     }
 
+    /// Additional sessions cannot be started, and trying again does not help.
+    pub(super) fn stop_growing(&mut self) {
+        self.is_full = true;
+    }
+
     /// How many sessions are to be started beside those that are `starting`, for so many connections that
     /// wait for one.
     pub(super) fn missing(&self, waiting: usize, starting: usize, now: Instant) -> usize {
@@ -199,8 +209,10 @@ impl<M: Member> Pool<M> {
             false => waiting,
         };
         let wanted = wanted.saturating_sub(offered);
-        let room = MAX_SESSIONS.saturating_sub(self.seats.len());
-        wanted.min(room).min(MAX_STARTS).saturating_sub(starting)
+        wanted
+            .min(self.room())
+            .min(MAX_STARTS)
+            .saturating_sub(starting)
     }
 
     /// Sessions that the next connection may well take.
@@ -273,6 +285,14 @@ impl<M: Member> Pool<M> {
 
     fn is_multiplexed(&self) -> bool {
         self.members().any(Member::is_multiplexed)
+    }
+
+    /// How many sessions there can be beside those there are.
+    fn room(&self) -> usize {
+        match self.is_full {
+            true => 0,
+            false => MAX_SESSIONS.saturating_sub(self.seats.len()),
+        }
     }
 
     fn is_paused(&self, now: Instant) -> bool {

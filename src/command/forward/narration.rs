@@ -78,6 +78,13 @@ impl Narrator for Narration {
         });
     }
 
+    fn on_not_added(&mut self, failure: &Failure) {
+        let forward = &self.mapping.forward;
+        self.printer.warning(format!(
+            "{forward} does with the sessions it has, another one was not started: {failure}"
+        ));
+    }
+
     fn on_lost(&mut self, session_id: &str, reason: &str, connections: usize) {
         self.printer.event(&Event::SessionLost {
             forward: self.mapping.forward.clone(),

@@ -181,6 +181,25 @@ fn what_there_is_must_do_where_no_other_session_can_be_had() {
 }
 
 #[test]
+fn what_is_denied_is_not_asked_again_before_the_next_first_session() {
+    let mut fixture = Fixture::new(&[Session::new('a')]);
+    let (a, _) = fixture.granted();
+    fixture.change('a', |session| session.is_stalled = true);
+    assert_eq!(fixture.claim(), SCARCE);
+    fixture.pool.stop_growing();
+    assert_eq!(fixture.pool.missing(1, 0, fixture.now), 0);
+    assert_eq!(fixture.pool.next_look(fixture.now), None);
+    assert_eq!(fixture.granted().1, 'a');
+    fixture.pool.remove(a);
+    fixture.add(Session {
+        is_stalled: true,
+        ..Session::new('b')
+    });
+    assert_eq!(fixture.claim(), SCARCE);
+    assert_eq!(fixture.pool.missing(1, 0, fixture.now), 1);
+}
+
+#[test]
 fn there_are_only_so_many_sessions() {
     let names = ('a'..).take(MAX_SESSIONS);
     let stalled = |name| Session {
