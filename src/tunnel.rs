@@ -33,6 +33,9 @@ use policy::{Next, Policy};
 /// Age from which on a session counts as one that worked, so that the next one is started without delay.
 const SOUND_AGE: Duration = Duration::from_secs(60);
 
+/// Why an additional session is ended.
+const NOT_NEEDED: &str = "no connection needs it";
+
 /// What a tunnel is told to do.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -187,14 +190,16 @@ impl<N: Narrator> Tunnel<N> {
                 Err(over) => over,
             },
         };
-        match over {
+        let outcome = match over {
             Over::Stopped => Ok(()),
             Over::Broken(broken) => {
                 let reason = broken.failure.message.clone();
                 self.keeper.announce(Outlook::Failed(reason));
                 Err(broken)
             }
-        }
+        };
+        self.disband("terminated").await;
+        outcome
     }
 
     /// Runs sessions, and others when the last of them has ended.
@@ -202,7 +207,6 @@ impl<N: Narrator> Tunnel<N> {
         loop {
             self.keeper.announce(Outlook::Starting);
             let Some(last) = self.serve(session).await else {
-                self.disband("terminated").await;
                 return Over::Stopped;
             };
             let Last { ended, age } = last;
@@ -231,7 +235,7 @@ impl<N: Narrator> Tunnel<N> {
                     .on_gone(&gone.session_id, &gone.reason, is_on_demand);
             }
             self.crew.close(ended, &gone.reason);
-            self.disband(&gone.reason).await;
+            self.crew.disband(&self.keeper, &gone.reason);
             if is_over {
                 return Over::Broken(Broken {
                     failure,
@@ -272,6 +276,7 @@ impl<N: Narrator> Tunnel<N> {
                     self.crew.admit(session, &self.keeper);
                 }
                 Change::Started(_, Err(error)) => self.go_without(error),
+                Change::StartedLate(session) => self.crew.close(session, NOT_NEEDED),
                 Change::Closed(closed) => self.tell_closed(closed),
             }
         }
@@ -312,7 +317,7 @@ impl<N: Narrator> Tunnel<N> {
     /// Ends additional sessions that nobody has needed for a while.
     fn retire(&mut self) {
         for number in self.keeper.retire() {
-            self.crew.close_number(number, "no connection needs it");
+            self.crew.close_number(number, NOT_NEEDED);
         }
     }
 
@@ -343,19 +348,23 @@ impl<N: Narrator> Tunnel<N> {
     async fn disband(&mut self, reason: &str) {
         self.crew.disband(&self.keeper, reason);
         while let Some(change) = self.crew.changed().await {
-            match change {
-                Change::Closed(closed) => self.tell_closed(closed),
-                Change::Started(_, Err(StartError::Interrupted { may_have_begun })) => {
-                    self.tell_interrupted(may_have_begun);
-                }
-                Change::Started(_, Err(StartError::Failed(failure))) => {
-                    tracing::debug!(%failure, "no additional session");
-                }
-                // The interruption came too late.
-                Change::Started(_, Ok(session)) | Change::Ended(Ended { session, .. }) => {
-                    self.crew.close(session, reason);
-                }
+            self.settle(change, reason);
+        }
+    }
+
+    /// Ends what there still is of sessions that are not to run any more.
+    fn settle(&mut self, change: Change, reason: &str) {
+        match change {
+            Change::Closed(closed) => self.tell_closed(closed),
+            Change::Started(_, Err(StartError::Interrupted { may_have_begun })) => {
+                self.tell_interrupted(may_have_begun);
             }
+            Change::Started(_, Err(StartError::Failed(failure))) => {
+                tracing::debug!(%failure, "no additional session");
+            }
+            Change::Started(_, Ok(session))
+            | Change::StartedLate(session)
+            | Change::Ended(Ended { session, .. }) => self.crew.close(session, reason),
         }
     }
 

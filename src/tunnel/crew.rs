@@ -21,7 +21,7 @@ use crate::session::{Session, StartError};
 #[derive(Default)]
 pub(super) struct Crew {
     running: Vec<Member>,
-    starting: JoinSet<(Shortage, Result<Session, StartError>)>,
+    starting: JoinSet<Start>,
     ending: JoinSet<Result<(), Failure>>,
     /// Which session each task of `ending` closes, and why.
     farewells: HashMap<task::Id, Farewell>,
@@ -33,6 +33,14 @@ pub(super) struct Crew {
 struct Farewell {
     session_id: String,
     reason: String,
+}
+
+/// An additional session that was to be started.
+struct Start {
+    reason: Shortage,
+    /// Cancelled if it is not wanted any more.
+    abandoned: CancellationToken,
+    result: Result<Session, StartError>,
 }
 
 /// A running session.
@@ -48,6 +56,8 @@ pub(super) enum Change {
     Ended(Ended),
     /// An additional one works, or was not started.
     Started(Shortage, Result<Session, StartError>),
+    /// One works although its start was interrupted, and is to be closed.
+    StartedLate(Session),
     /// It is closed.
     Closed(Closed),
 }
@@ -84,8 +94,12 @@ impl Crew {
     pub(super) fn start(&mut self, plan: Plan, aws: Arc<Aws>, reason: Shortage) {
         let abandoned = self.abandoned.clone();
         self.starting.spawn(async move {
-            let started = plan.start(aws, &abandoned).await;
-            (reason, started)
+            let result = plan.start(aws, &abandoned).await;
+            Start {
+                reason,
+                abandoned,
+                result,
+            }
         });
     }
 
@@ -147,12 +161,16 @@ impl Crew {
                 let age = admitted.elapsed();
                 Some(Change::Ended(Ended { number, session, failure, age }))
             }
-            Some(started) = self.starting.join_next() => {
-                let (reason, started) = started.unwrap_or_else(|error| {
-                    (Shortage::Stalled, Err(StartError::Failed(dropped(&error))))
-                });
-                Some(Change::Started(reason, started))
-            }
+            Some(started) = self.starting.join_next() => Some(match started {
+                Ok(Start { abandoned, result: Ok(session), .. }) if abandoned.is_cancelled() => {
+                    Change::StartedLate(session)
+                }
+                Ok(Start { reason, result, .. }) => Change::Started(reason, result),
+                Err(error) => {
+                    let failure = StartError::Failed(dropped(&error));
+                    Change::Started(Shortage::Stalled, Err(failure))
+                }
+            }),
             Some(closed) = self.ending.join_next_with_id() => {
                 let (task, closed) = closed.unwrap_or_else(|error| (error.id(), Err(dropped(&error))));
                 let Farewell { session_id, reason } = self.farewells.remove(&task).unwrap_or_default();

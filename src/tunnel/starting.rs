@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::lobby::Outlook;
 use super::policy::Next;
-use super::{Gone, Narrator, Over, Previous, Tunnel};
+use super::{Gone, NOT_NEEDED, Narrator, Over, Previous, Tunnel};
 use crate::aws::{Aws, Target};
 use crate::backoff::Backoff;
 use crate::failure::{Exit, Failure};
@@ -22,9 +22,12 @@ impl<N: Narrator> Tunnel<N> {
     pub(super) async fn next(&mut self, gone: Option<Gone>, next: Next) -> Result<Session, Over> {
         if next == Next::OnDemand {
             self.keeper.announce(Outlook::Dormant);
-            tokio::select! {
-                () = self.keeper.wanted() => {}
-                () = self.stop.cancelled() => return Err(Over::Stopped),
+            loop {
+                tokio::select! {
+                    () = self.keeper.wanted() => break,
+                    Some(change) = self.crew.changed() => self.settle(change, NOT_NEEDED),
+                    () = self.stop.cancelled() => return Err(Over::Stopped),
+                }
             }
             self.keeper.announce(Outlook::Starting);
         }
