@@ -31,7 +31,7 @@ use lobby::Outlook;
 use policy::{Next, Policy};
 
 /// Age from which on a session counts as one that worked, so that the next one is started without delay.
-const SOUND_AGE: Duration = Duration::from_secs(60);
+const BACKOFF_RESET_AGE: Duration = Duration::from_secs(60);
 
 /// Why an additional session is ended.
 const NOT_NEEDED: &str = "no connection needs it";
@@ -215,7 +215,7 @@ impl<N: Narrator> Tunnel<N> {
                 failure,
                 ..
             } = ended;
-            if age >= SOUND_AGE {
+            if age >= BACKOFF_RESET_AGE {
                 self.backoff.reset();
             }
             let next = match (self.plan.restarts, ended.cause()) {
@@ -294,7 +294,7 @@ impl<N: Narrator> Tunnel<N> {
         self.narrator
             .on_lost(session.id(), reason, session.lost_count());
         self.crew.close(session, reason);
-        if age < SOUND_AGE {
+        if age < BACKOFF_RESET_AGE {
             // Another one might fare no better.
             self.keeper.pause();
         }

@@ -15,7 +15,7 @@ const PERIOD: Duration = Duration::from_secs(60 * 60);
 
 /// Age from which on a session counts as one that has worked. An agent that cannot do what it is asked
 /// for says so within the time of a name lookup.
-const WORKING_AGE: Duration = Duration::from_secs(10);
+const PROVEN_AGE: Duration = Duration::from_secs(10);
 
 /// When to start the next session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub(super) struct Policy {
 impl Policy {
     /// Returns what follows a session that has ended at `now`, at this age and for this cause.
     pub(super) fn after(&mut self, cause: Cause, age: Duration, now: Instant) -> Next {
-        self.has_worked |= age >= WORKING_AGE;
+        self.has_worked |= age >= PROVEN_AGE;
         match cause {
             Cause::Fault => Next::AtOnce,
             // As if it had not been started: the agent looks at what it is asked for after the handshake.

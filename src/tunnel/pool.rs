@@ -15,8 +15,8 @@ use tokio::time::Instant;
 /// target, whose agent runs 1,000 at most for all its users (PROTOCOL section 1.9).
 pub(super) const MAX_SESSIONS: usize = 8;
 
-/// Additional sessions that are started at a time: an account starts three a second in a region (PROTOCOL
-/// section 1.9), and what is beyond that fails.
+/// Starts of additional sessions that one forward has under way at a time. An account may start three a second
+/// in a region (PROTOCOL section 1.9), which other forwards and users share.
 const MAX_STARTS: usize = 3;
 
 /// How long an additional session is kept without connections, so that a page that is loaded now and then
@@ -57,7 +57,7 @@ pub(super) struct Pool<M> {
     /// Whether the destination is a name, which may come to mean another address.
     can_host_move: bool,
     /// The destination has been reached by a session that is gone.
-    has_worked: bool,
+    was_reached: bool,
     /// When the sessions of that time were given up for their idea of where the host is.
     renewed: Option<Instant>,
     /// Until when no additional session is started.
@@ -108,7 +108,7 @@ impl<M: Member> Pool<M> {
             seats: Vec::new(),
             next_number: 0,
             can_host_move,
-            has_worked: false,
+            was_reached: false,
             renewed: None,
             paused_until: None,
             is_full: false,
@@ -179,8 +179,8 @@ impl<M: Member> Pool<M> {
         if is_known || !self.can_host_move || self.renewed.is_some_and(is_recent) {
             return;
         }
-        self.has_worked |= self.seats.iter().any(|seat| seat.member.has_received());
-        if self.has_worked {
+        self.was_reached |= self.seats.iter().any(|seat| seat.member.has_received());
+        if self.was_reached {
             self.renewed = Some(now);
             self.seats.iter_mut().for_each(|seat| seat.is_stale = true);
         }
@@ -270,7 +270,7 @@ impl<M: Member> Pool<M> {
 
     fn take(&mut self, at: usize) -> Seat<M> {
         let seat = self.seats.remove(at);
-        self.has_worked |= seat.member.has_received();
+        self.was_reached |= seat.member.has_received();
         seat
     }
 
