@@ -87,7 +87,7 @@ pub trait Narrator: Send + 'static {
     fn on_lost(&mut self, session_id: &str, reason: &str, connections: usize);
     /// The last session is gone; its connections were reset.
     fn on_gone(&mut self, session_id: &str, reason: &str, is_next_on_demand: bool);
-    /// No session can be started until something changes: credentials, or the target.
+    /// No session can be started until something changes: credentials, the target, or the way to the service.
     fn on_waiting(&mut self, failure: &Failure);
     /// A session was terminated; if not, `failed` says why it may go on.
     fn on_closed(&mut self, session_id: &str, reason: &str, failed: Option<Failure>);

@@ -45,6 +45,7 @@ impl<N: Narrator> Tunnel<N> {
     /// Tries to start a session until one works, or none ever will.
     async fn start(&mut self) -> Result<Session, Over> {
         let mut looks: Option<Backoff> = None;
+        let mut told = None;
         loop {
             let delay = looks.as_mut().unwrap_or(&mut self.backoff).delay();
             tokio::select! {
@@ -56,13 +57,16 @@ impl<N: Narrator> Tunnel<N> {
                 Err(failure) => failure,
             };
             tracing::debug!(%failure, "no session yet");
+            if failure.is_permanent {
+                return Err(Over::broken(failure));
+            }
+            // Once, and again if it is something else by now.
+            if told.replace(failure.exit) != Some(failure.exit) {
+                self.narrator.on_waiting(&failure);
+            }
             match failure.exit {
-                _ if failure.is_permanent => return Err(Over::broken(failure)),
                 Exit::Credentials | Exit::Target => {
-                    if looks.is_none() {
-                        self.narrator.on_waiting(&failure);
-                        looks = Some(Backoff::new(LOOK_BASE, LOOK_CAP));
-                    }
+                    looks.get_or_insert_with(|| Backoff::new(LOOK_BASE, LOOK_CAP));
                     self.look_after(&failure).await?;
                 }
                 _ => looks = None,
