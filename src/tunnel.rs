@@ -4,13 +4,13 @@
 //! It owns the sessions, and no state of the protocol. What survives a lost connection is [`Session`]'s
 //! business; what happens here ends every connection of a session.
 
-mod crew;
 mod gate;
-mod keeper;
-mod lobby;
 mod policy;
 mod pool;
+mod sessions;
+mod shared_pool;
 mod starting;
+mod supply;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,10 +25,10 @@ use crate::aws::{Aws, StartSession, Target};
 use crate::backoff::Backoff;
 use crate::failure::{Exit, Failure};
 use crate::session::{self, Session, StartError};
-use crew::{Change, Closed, Crew, Ended};
-use keeper::Keeper;
-use lobby::Outlook;
 use policy::{Next, Policy};
+use sessions::{Change, Closed, Ended, Sessions};
+use shared_pool::Outlook;
+use supply::Supply;
 
 /// Age from which on a session counts as one that worked, so that the next one is started without delay.
 const BACKOFF_RESET_AGE: Duration = Duration::from_secs(60);
@@ -111,8 +111,8 @@ pub struct Tunnel<N> {
     aws: Arc<Aws>,
     plan: Plan,
     narrator: N,
-    keeper: Keeper,
-    crew: Crew,
+    supply: Supply,
+    sessions: Sessions,
     policy: Policy,
     backoff: Backoff,
     /// The user knows that additional sessions may not be had.
@@ -161,13 +161,13 @@ impl<N: Narrator> Tunnel<N> {
     /// Creates a tunnel and the gate through which connections reach its sessions. It ends once
     /// `stop` is cancelled.
     pub fn new(aws: Arc<Aws>, plan: Plan, narrator: N, stop: CancellationToken) -> (Self, Gate) {
-        let (keeper, gate) = gate::new(plan.can_host_move);
+        let (supply, gate) = gate::new(plan.can_host_move);
         let tunnel = Self {
             aws,
             plan,
             narrator,
-            keeper,
-            crew: Crew::default(),
+            supply,
+            sessions: Sessions::default(),
             policy: Policy::default(),
             backoff: Backoff::default(),
             is_shortage_told: false,
@@ -194,7 +194,7 @@ impl<N: Narrator> Tunnel<N> {
             Over::Stopped => Ok(()),
             Over::Broken(broken) => {
                 let reason = broken.failure.message.clone();
-                self.keeper.announce(Outlook::Failed(reason));
+                self.supply.announce(Outlook::Failed(reason));
                 Err(broken)
             }
         };
@@ -205,7 +205,7 @@ impl<N: Narrator> Tunnel<N> {
     /// Runs sessions, and others when the last of them has ended.
     async fn carry_on(&mut self, mut session: Session) -> Over {
         loop {
-            self.keeper.announce(Outlook::Starting);
+            self.supply.announce(Outlook::Starting);
             let Some(last) = self.serve(session).await else {
                 return Over::Stopped;
             };
@@ -234,8 +234,8 @@ impl<N: Narrator> Tunnel<N> {
                 self.narrator
                     .on_gone(&gone.session_id, &gone.reason, is_on_demand);
             }
-            self.crew.close(ended, &gone.reason);
-            self.crew.disband(&self.keeper, &gone.reason);
+            self.sessions.close(ended, &gone.reason);
+            self.sessions.disband(&self.supply, &gone.reason);
             if is_over {
                 return Over::Broken(Broken {
                     failure,
@@ -253,19 +253,19 @@ impl<N: Narrator> Tunnel<N> {
     /// without restarts, until one has. Returns nothing if it was stopped.
     async fn serve(&mut self, session: Session) -> Option<Last> {
         let started = Instant::now();
-        self.crew.admit(session, &self.keeper);
+        self.sessions.admit(session, &self.supply);
         loop {
             self.retire();
             self.start_missing();
             let change = tokio::select! {
-                Some(change) = self.crew.changed() => change,
-                () = self.keeper.changed() => continue,
+                Some(change) = self.sessions.changed() => change,
+                () = self.supply.changed() => continue,
                 () = self.stop.cancelled() => return None,
             };
             match change {
                 Change::Ended(ended) => {
-                    self.keeper.dismiss(ended.number);
-                    if self.crew.is_gone() || !self.plan.restarts {
+                    self.supply.dismiss(ended.number);
+                    if self.sessions.is_gone() || !self.plan.restarts {
                         let age = started.elapsed();
                         return Some(Last { ended, age });
                     }
@@ -273,10 +273,10 @@ impl<N: Narrator> Tunnel<N> {
                 }
                 Change::Started(reason, Ok(session)) => {
                     self.narrator.on_added(&session, reason);
-                    self.crew.admit(session, &self.keeper);
+                    self.sessions.admit(session, &self.supply);
                 }
                 Change::Started(_, Err(error)) => self.go_without(error),
-                Change::StartedLate(session) => self.crew.close(session, NOT_NEEDED),
+                Change::StartedLate(session) => self.sessions.close(session, NOT_NEEDED),
                 Change::Closed(closed) => self.tell_closed(closed),
             }
         }
@@ -293,31 +293,32 @@ impl<N: Narrator> Tunnel<N> {
         let reason = &failure.message;
         self.narrator
             .on_lost(session.id(), reason, session.lost_count());
-        self.crew.close(session, reason);
+        self.sessions.close(session, reason);
         if age < BACKOFF_RESET_AGE {
             // Another one might fare no better.
-            self.keeper.pause();
+            self.supply.pause();
         }
     }
 
     /// Begins to start the additional sessions that connections wait for.
     fn start_missing(&mut self) {
-        let (missing, reason) = self.keeper.missing(self.crew.starting_count());
-        let Some(target) = self.crew.target().map(Target::id) else {
+        let (missing, reason) = self.supply.missing(self.sessions.starting_count());
+        let Some(target) = self.sessions.target().map(Target::id) else {
             return;
         };
         let mut plan = self.plan.clone();
         // Whatever has the target's name by now: connections of a forward belong together.
         plan.request.target = target;
         for _ in 0..missing {
-            self.crew.start(plan.clone(), Arc::clone(&self.aws), reason);
+            self.sessions
+                .start(plan.clone(), Arc::clone(&self.aws), reason);
         }
     }
 
     /// Ends additional sessions that nobody has needed for a while.
     fn retire(&mut self) {
-        for number in self.keeper.retire() {
-            self.crew.close_number(number, NOT_NEEDED);
+        for number in self.supply.retire() {
+            self.sessions.close_number(number, NOT_NEEDED);
         }
     }
 
@@ -330,8 +331,8 @@ impl<N: Narrator> Tunnel<N> {
                     self.narrator.on_not_added(&failure);
                 }
                 match failure.is_permanent {
-                    true => self.keeper.stop_growing(),
-                    false => self.keeper.pause(),
+                    true => self.supply.stop_growing(),
+                    false => self.supply.pause(),
                 }
             }
             StartError::Interrupted { may_have_begun } => self.tell_interrupted(may_have_begun),
@@ -346,8 +347,8 @@ impl<N: Narrator> Tunnel<N> {
 
     /// Ends every session there is, and every start, and waits until that is done.
     async fn disband(&mut self, reason: &str) {
-        self.crew.disband(&self.keeper, reason);
-        while let Some(change) = self.crew.changed().await {
+        self.sessions.disband(&self.supply, reason);
+        while let Some(change) = self.sessions.changed().await {
             self.settle(change, reason);
         }
     }
@@ -364,7 +365,7 @@ impl<N: Narrator> Tunnel<N> {
             }
             Change::Started(_, Ok(session))
             | Change::StartedLate(session)
-            | Change::Ended(Ended { session, .. }) => self.crew.close(session, reason),
+            | Change::Ended(Ended { session, .. }) => self.sessions.close(session, reason),
         }
     }
 

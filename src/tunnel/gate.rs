@@ -9,9 +9,9 @@ use ssmfwd_protocol::error::OpenError;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 
-use super::keeper::Keeper;
-use super::lobby::{Entrance, Lobby, any_connected};
 use super::pool::{Claim, Member, Number};
+use super::shared_pool::{Entrance, SharedPool, any_connected};
+use super::supply::Supply;
 use crate::stream::Stream;
 
 /// Connections that may wait at a time, for a session or for their turn in one. Browsers open a handful each,
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Gives connections streams. Clones give to the same forward's.
 #[derive(Debug, Clone)]
 pub struct Gate {
-    lobby: Arc<Lobby>,
+    shared: Arc<SharedPool>,
     waiting: Arc<Semaphore>,
 }
 
@@ -45,7 +45,7 @@ pub struct Passage {
 /// A connection's hold on its session.
 #[derive(Debug)]
 pub struct Lease {
-    lobby: Arc<Lobby>,
+    shared: Arc<SharedPool>,
     number: Number,
     entrance: Entrance,
 }
@@ -82,14 +82,14 @@ impl fmt::Display for Refusal {
 
 /// Creates a gate, and what the tunnel keeps it with. `can_host_move` says whether the destination is known
 /// by a name.
-pub(super) fn new(can_host_move: bool) -> (Keeper, Gate) {
-    let lobby = Arc::new(Lobby::new(can_host_move));
-    let keeper = Keeper::new(Arc::clone(&lobby));
+pub(super) fn new(can_host_move: bool) -> (Supply, Gate) {
+    let shared = Arc::new(SharedPool::new(can_host_move));
+    let supply = Supply::new(Arc::clone(&shared));
     let gate = Gate {
-        lobby,
+        shared,
         waiting: Arc::new(Semaphore::new(MAX_WAITING)),
     };
-    (keeper, gate)
+    (supply, gate)
 }
 
 impl Gate {
@@ -103,7 +103,7 @@ impl Gate {
     /// Why the connection is to be reset.
     pub async fn open(&self) -> Result<Passage, Refusal> {
         loop {
-            let lease = match self.lobby.claim(true) {
+            let lease = match self.shared.claim(true) {
                 Claim::Granted(number, entrance) => self.lease(number, entrance),
                 Claim::Scarce { .. } | Claim::Offline => self.wait().await?,
             };
@@ -118,7 +118,7 @@ impl Gate {
 
     /// Waits until there is a session to be had.
     async fn wait(&self) -> Result<Lease, Refusal> {
-        let mut state = self.lobby.state.subscribe();
+        let mut state = self.shared.state.subscribe();
         let _place = self.waiting.try_acquire().map_err(|_| Refusal::Crowded)?;
         let mut absence: Option<Instant> = None;
         let mut scarcity: Option<Instant> = None;
@@ -126,9 +126,9 @@ impl Gate {
         loop {
             // What changes from here on is noticed.
             state.mark_unchanged();
-            let offline = self.lobby.offline();
+            let offline = self.shared.offline();
             let is_patient = scarcity.is_none_or(|end| Instant::now() < end);
-            let (is_wanted, end) = match self.lobby.claim(is_patient) {
+            let (is_wanted, end) = match self.shared.claim(is_patient) {
                 Claim::Granted(number, entrance) => {
                     return Ok(self.lease(number, entrance));
                 }
@@ -138,7 +138,7 @@ impl Gate {
                     (can_grow, is_patient.then_some(end))
                 }
                 Claim::Offline => {
-                    let is_wanted = self.lobby.is_session_wanted()?;
+                    let is_wanted = self.shared.is_session_wanted()?;
                     let end = *absence.get_or_insert_with(|| Instant::now() + MAX_WAIT);
                     if end <= Instant::now() {
                         return Err(Refusal::TimedOut);
@@ -147,10 +147,10 @@ impl Gate {
                 }
             };
             if is_wanted != wish.is_some() {
-                wish = is_wanted.then(|| self.lobby.wish());
+                wish = is_wanted.then(|| self.shared.wish());
             }
             tokio::select! {
-                // The sender is the lobby's.
+                // The sender is the shared pool's.
                 _ = state.changed() => {}
                 () = any_connected(offline) => {}
                 () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => {}
@@ -160,7 +160,7 @@ impl Gate {
 
     fn lease(&self, number: Number, entrance: Entrance) -> Lease {
         Lease {
-            lobby: Arc::clone(&self.lobby),
+            shared: Arc::clone(&self.shared),
             number,
             entrance,
         }
@@ -175,7 +175,7 @@ impl Lease {
 
     /// Says that the agent could not connect to the destination.
     pub fn report_refusal(&self) {
-        self.lobby.state.send_if_modified(|state| {
+        self.shared.state.send_if_modified(|state| {
             state.pool.on_refused(self.number, Instant::now());
             // It matters to connections that are still to come.
             false
@@ -185,7 +185,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.lobby
+        self.shared
             .state
             .send_if_modified(|state| state.pool.release(self.number, Instant::now()));
     }
@@ -193,12 +193,12 @@ impl Drop for Lease {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lobby::Outlook;
+    use super::super::shared_pool::Outlook;
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_waits_but_not_for_ever() {
-        let (_keeper, gate) = new(false);
+        let (_supply, gate) = new(false);
         let start = Instant::now();
         assert_eq!(gate.open().await.unwrap_err(), Refusal::TimedOut);
         assert_eq!(start.elapsed(), MAX_WAIT);
@@ -206,7 +206,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn more_than_can_wait_are_refused_at_once() {
-        let (_keeper, gate) = new(false);
+        let (_supply, gate) = new(false);
         let waiting: Vec<_> = (0..MAX_WAITING)
             .map(|_| {
                 let gate = gate.clone();
@@ -225,29 +225,29 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_wakes_a_dormant_tunnel() {
-        let (mut keeper, gate) = new(false);
+        let (mut supply, gate) = new(false);
         let waiting = tokio::spawn({
             let gate = gate.clone();
             async move { gate.open().await.unwrap_err() }
         });
         tokio::task::yield_now().await;
-        keeper.announce(Outlook::Dormant);
-        keeper.wanted().await;
-        keeper.announce(Outlook::Failed("denied".to_owned()));
+        supply.announce(Outlook::Dormant);
+        supply.wanted().await;
+        supply.announce(Outlook::Failed("denied".to_owned()));
         assert_eq!(waiting.await.unwrap(), Refusal::Failed("denied".to_owned()));
         // Nobody is left who would want one.
-        assert_eq!(*gate.lobby.wishes.borrow(), 0);
+        assert_eq!(*gate.shared.wishes.borrow(), 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn whoever_waits_for_a_tunnel_that_stops_is_let_go() {
-        let (keeper, gate) = new(false);
+        let (supply, gate) = new(false);
         let waiting = tokio::spawn({
             let gate = gate.clone();
             async move { gate.open().await.unwrap_err() }
         });
         tokio::task::yield_now().await;
-        drop(keeper);
+        drop(supply);
         assert_eq!(waiting.await.unwrap(), Refusal::Stopped);
         assert_eq!(gate.open().await.unwrap_err(), Refusal::Stopped);
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::lobby::Outlook;
 use super::policy::Next;
+use super::shared_pool::Outlook;
 use super::{Gone, NOT_NEEDED, Narrator, Over, Previous, Tunnel};
 use crate::aws::{Aws, Target};
 use crate::backoff::Backoff;
@@ -21,15 +21,15 @@ impl<N: Narrator> Tunnel<N> {
     /// Starts the next session when it is time.
     pub(super) async fn next(&mut self, gone: Option<Gone>, next: Next) -> Result<Session, Over> {
         if next == Next::OnDemand {
-            self.keeper.announce(Outlook::Dormant);
+            self.supply.announce(Outlook::Dormant);
             loop {
                 tokio::select! {
-                    () = self.keeper.wanted() => break,
-                    Some(change) = self.crew.changed() => self.settle(change, NOT_NEEDED),
+                    () = self.supply.wanted() => break,
+                    Some(change) = self.sessions.changed() => self.settle(change, NOT_NEEDED),
                     () = self.stop.cancelled() => return Err(Over::Stopped),
                 }
             }
-            self.keeper.announce(Outlook::Starting);
+            self.supply.announce(Outlook::Starting);
         }
         let wanted = Instant::now();
         let session = self.start().await?;

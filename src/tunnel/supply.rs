@@ -6,24 +6,24 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::lobby::{Entrance, Lobby, Outlook, State};
 use super::pool::{Number, Pool, Shortage};
+use super::shared_pool::{Entrance, Outlook, SharedPool, State};
 use crate::session::Session;
 
 /// Lets connections use sessions, and knows what they want. Dropping it refuses whoever waits or comes.
 #[derive(Debug)]
-pub(super) struct Keeper {
-    lobby: Arc<Lobby>,
+pub(super) struct Supply {
+    shared: Arc<SharedPool>,
     state: watch::Receiver<State>,
     wishes: watch::Receiver<usize>,
 }
 
-impl Keeper {
-    pub(super) fn new(lobby: Arc<Lobby>) -> Self {
+impl Supply {
+    pub(super) fn new(shared: Arc<SharedPool>) -> Self {
         Self {
-            state: lobby.state.subscribe(),
-            wishes: lobby.wishes.subscribe(),
-            lobby,
+            state: shared.state.subscribe(),
+            wishes: shared.wishes.subscribe(),
+            shared,
         }
     }
 
@@ -40,7 +40,7 @@ impl Keeper {
 
     /// Says what connections may hope for while there is no session.
     pub(super) fn announce(&self, outlook: Outlook) {
-        self.lobby
+        self.shared
             .state
             .send_modify(|state| state.outlook = outlook);
     }
@@ -48,7 +48,7 @@ impl Keeper {
     /// Dismisses the sessions that are not needed any more.
     pub(super) fn retire(&self) -> Vec<Number> {
         let mut retired = Vec::new();
-        self.lobby.state.send_if_modified(|state| {
+        self.shared.state.send_if_modified(|state| {
             retired = state.pool.retire(Instant::now());
             !retired.is_empty()
         });
@@ -72,7 +72,7 @@ impl Keeper {
     pub(super) fn missing(&mut self, starting: usize) -> (usize, Shortage) {
         let waiting = *self.wishes.borrow();
         let mut answer = None;
-        let is_modified = self.lobby.state.send_if_modified(|state| {
+        let is_modified = self.shared.state.send_if_modified(|state| {
             let pool = &state.pool;
             let missing = pool.missing(waiting, starting, Instant::now());
             answer = Some((missing, pool.shortage()));
@@ -111,16 +111,16 @@ impl Keeper {
 
     fn change<T: Default>(&self, change: impl FnOnce(&mut Pool<Entrance>) -> T) -> T {
         let mut outcome = T::default();
-        self.lobby
+        self.shared
             .state
             .send_modify(|state| outcome = change(&mut state.pool));
         outcome
     }
 }
 
-impl Drop for Keeper {
+impl Drop for Supply {
     fn drop(&mut self) {
-        self.lobby.state.send_modify(|state| {
+        self.shared.state.send_modify(|state| {
             if !matches!(state.outlook, Outlook::Failed(_)) {
                 state.outlook = Outlook::Stopped;
             }

@@ -13,7 +13,7 @@ use crate::session::{Opener, Session};
 /// The tunnel writes which sessions there are, connections which of them they use and whether they want
 /// another one.
 #[derive(Debug)]
-pub(super) struct Lobby {
+pub(super) struct SharedPool {
     pub(super) state: watch::Sender<State>,
     /// Connections that wait for a session to be started.
     pub(super) wishes: watch::Sender<usize>,
@@ -80,8 +80,8 @@ impl Member for Entrance {
     }
 }
 
-impl Lobby {
-    /// Creates a lobby without sessions; one is being started. `can_host_move` as for [`Pool::new`].
+impl SharedPool {
+    /// Creates a shared without sessions; one is being started. `can_host_move` as for [`Pool::new`].
     pub(super) fn new(can_host_move: bool) -> Self {
         let state = State {
             pool: Pool::new(can_host_move),
@@ -152,7 +152,7 @@ pub(super) async fn any_connected(offline: Vec<watch::Receiver<bool>>) {
 }
 
 /// A connection's wish for a session, until it is dropped.
-pub(super) struct Wish<'a>(&'a Lobby);
+pub(super) struct Wish<'a>(&'a SharedPool);
 
 impl Drop for Wish<'_> {
     fn drop(&mut self) {

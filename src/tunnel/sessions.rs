@@ -11,26 +11,26 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Plan;
-use super::keeper::Keeper;
 use super::pool::{Number, Shortage};
+use super::supply::Supply;
 use crate::aws::Aws;
 use crate::failure::{Exit, Failure};
 use crate::session::{Session, StartError};
 
-/// The sessions of a forward. Everything in it is to be ended with [`Crew::disband`].
+/// The sessions of a forward. Everything in it is to be ended with [`Sessions::disband`].
 #[derive(Default)]
-pub(super) struct Crew {
-    running: Vec<Member>,
+pub(super) struct Sessions {
+    running: Vec<Running>,
     starting: JoinSet<Start>,
     ending: JoinSet<Result<(), Failure>>,
     /// Which session each task of `ending` closes, and why.
-    farewells: HashMap<task::Id, Farewell>,
+    closings: HashMap<task::Id, Closing>,
     /// Interrupts what is being started.
     abandoned: CancellationToken,
 }
 
 #[derive(Default)]
-struct Farewell {
+struct Closing {
     session_id: String,
     reason: String,
 }
@@ -44,7 +44,7 @@ struct Start {
 }
 
 /// A running session.
-struct Member {
+struct Running {
     number: Number,
     session: Session,
     admitted: Instant,
@@ -79,11 +79,11 @@ pub(super) struct Closed {
     pub(super) failed: Option<Failure>,
 }
 
-impl Crew {
+impl Sessions {
     /// Lets a session run.
-    pub(super) fn admit(&mut self, session: Session, keeper: &Keeper) {
-        let number = keeper.admit(&session);
-        self.running.push(Member {
+    pub(super) fn admit(&mut self, session: Session, supply: &Supply) {
+        let number = supply.admit(&session);
+        self.running.push(Running {
             number,
             session,
             admitted: Instant::now(),
@@ -105,12 +105,12 @@ impl Crew {
 
     /// Begins to close a session, for a reason that is for people.
     pub(super) fn close(&mut self, session: Session, reason: &str) {
-        let farewell = Farewell {
+        let closing = Closing {
             session_id: session.id().to_owned(),
             reason: reason.to_owned(),
         };
         let task = self.ending.spawn(session.close());
-        self.farewells.insert(task.id(), farewell);
+        self.closings.insert(task.id(), closing);
     }
 
     /// Begins to close the running session of this number.
@@ -126,13 +126,13 @@ impl Crew {
     }
 
     /// Begins to close whatever runs and to interrupt whatever is being started.
-    pub(super) fn disband(&mut self, keeper: &Keeper, reason: &str) {
+    pub(super) fn disband(&mut self, supply: &Supply, reason: &str) {
         std::mem::take(&mut self.abandoned).cancel();
-        for Member {
+        for Running {
             number, session, ..
         } in std::mem::take(&mut self.running)
         {
-            keeper.dismiss(number);
+            supply.dismiss(number);
             self.close(session, reason);
         }
     }
@@ -157,7 +157,7 @@ impl Crew {
         let is_any_running = !self.running.is_empty();
         tokio::select! {
             (at, failure) = first_ended(&mut self.running), if is_any_running => {
-                let Member { number, session, admitted } = self.running.swap_remove(at);
+                let Running { number, session, admitted } = self.running.swap_remove(at);
                 let age = admitted.elapsed();
                 Some(Change::Ended(Ended { number, session, failure, age }))
             }
@@ -173,7 +173,7 @@ impl Crew {
             }),
             Some(closed) = self.ending.join_next_with_id() => {
                 let (task, closed) = closed.unwrap_or_else(|error| (error.id(), Err(dropped(&error))));
-                let Farewell { session_id, reason } = self.farewells.remove(&task).unwrap_or_default();
+                let Closing { session_id, reason } = self.closings.remove(&task).unwrap_or_default();
                 let failed = closed.err();
                 Some(Change::Closed(Closed { session_id, reason, failed }))
             }
@@ -188,7 +188,7 @@ fn dropped(error: &JoinError) -> Failure {
 }
 
 /// Waits until one of the sessions has ended by itself, and says which and how.
-async fn first_ended(running: &mut [Member]) -> (usize, Failure) {
+async fn first_ended(running: &mut [Running]) -> (usize, Failure) {
     if running.is_empty() {
         return pending().await;
     }
