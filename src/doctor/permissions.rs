@@ -55,7 +55,12 @@ pub async fn own_sessions(aws: &Aws, caller: Option<&Caller>) -> Finding {
         match permission {
             Permission::Granted => {}
             Permission::Denied(failure) => {
-                return Finding::warn(check, format!("{}; {consequence}", failure.message)).fix(
+                let finding = Finding::warn(check, format!("{}; {consequence}", failure.message));
+                // What somebody forbids, no permission of the caller's allows.
+                if failure.message.contains("with an explicit deny") {
+                    return finding.fixed_by(&failure);
+                }
+                return finding.fix(
                     "allow ssm:ResumeSession, ssm:TerminateSession and ssmmessages:OpenDataChannel on \
                      arn:aws:ssm:*:*:session/${aws:userid}-* and session/${aws:username}-*",
                 );

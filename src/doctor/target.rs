@@ -22,7 +22,7 @@ async fn examine(aws: &Aws, wanted: &Target) -> Result<(Finding, Node), Failure>
         Choice::Several(nodes) => return Err(list_matches(target::ambiguous(wanted, nodes))),
     };
     let selector = Selector::Id(id.clone());
-    let node = match aws.find(&selector).await {
+    let mut node = match aws.find(&selector).await {
         Ok(found) => match found.nodes.into_iter().next() {
             Some(node) => node,
             None => {
@@ -44,6 +44,10 @@ async fn examine(aws: &Aws, wanted: &Target) -> Result<(Finding, Node), Failure>
         true => None,
         false => aws.is_connected(&node.id).await.ok(),
     };
+    if is_connected == Some(false) && node.last_ping.is_none() {
+        // It is not from the inventory, and nothing else has said that it lives.
+        node.state = NodeState::Offline;
+    }
     if is_connected == Some(false) || is_connected.is_none() && node.state != NodeState::Online {
         return Err(offline(&node, aws.region()));
     }
