@@ -206,7 +206,7 @@ async fn a_signal_before_the_command_runs_means_it_never_ran() {
     eventually("start of a session", is_started).await;
     client.signal(Signal::INT);
     let exit = client.exit().await;
-    assert_eq!(exit.code(), Some(1), "{}", exit.stderr);
+    assert_eq!(exit.code(), Some(130), "{}", exit.stderr);
     assert!(!fixture.directory().join("ran").exists());
     fixture.no_session_left().await;
 }

@@ -52,7 +52,7 @@ async fn every_event_of_a_run_has_its_fields() {
     let expected = [
         mapping(json!({"event": "listening"})),
         mapping(
-            json!({"event": "connected", "session_id": session_id, "agent_version": "3.3.987.0"}),
+            json!({"event": "connected", "target_id": "i-0abc", "session_id": session_id, "agent_version": "3.3.987.0"}),
         ),
         json!({"event": "connection_opened", "forward": forward, "connection": 1, "peer": peer}),
         json!({"event": "connection_closed", "forward": forward, "connection": 1, "sent": 5,
