@@ -1,7 +1,7 @@
 //! Encryption under a data key of KMS: one half of the key for each direction.
 //!
 //! A sealed payload is a nonce of 12 bytes, the ciphertext, and a tag of 16 bytes; AES-256-GCM without
-//! additional data. Receivers take the nonce as it comes. Source: PROTOCOL section "KMS encryption";
+//! additional data. Receivers take the nonce as it comes. Source: "Encryption" in the README;
 //! plugin `encrypter.go`, agent `blockcipher.go`.
 
 use std::fmt;

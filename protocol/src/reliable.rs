@@ -1,7 +1,7 @@
 //! The reliability layer, the same for both ends: sequence, acknowledgement, retransmission.
 //!
 //! Neither end of the official protocol has a window or a cumulative acknowledgement: every stream
-//! message is acknowledged by its number (PROTOCOL section "Reliability layer"). State lives as long
+//! message is acknowledged by its number ("Acknowledgement" in the README). State lives as long
 //! as the session and does not notice which connection carries it.
 
 mod recv;

@@ -1,6 +1,6 @@
 //! What a session is for, and what goes with a terminal or a command.
 //!
-//! Source: PROTOCOL section "Session types"; agent `shell.go`, plugin `shellsession.go`.
+//! Source: "Kinds of session" in the README; agent `shell.go`, plugin `shellsession.go`.
 
 use serde::Deserialize;
 

@@ -1,7 +1,7 @@
 //! Versions of client and agent, and what they switch.
 //!
 //! Nothing on the wire signals a feature: both ends compare version numbers and must come to the
-//! same result (PROTOCOL section "Version gates"; plugin `versionutil.go`, agent `port.go`).
+//! same result ("Version gates" in the README; plugin `versionutil.go`, agent `port.go`).
 
 use std::fmt;
 use std::str::FromStr;
@@ -31,14 +31,14 @@ impl Version {
 
     /// Returns whether an agent of this version connects to hosts other than its own.
     ///
-    /// Source: PROTOCOL, "Protocol-relevant versions".
+    /// Source: "Version gates" in the README; release notes of the agent.
     pub fn agent_reaches_remote_hosts(self) -> bool {
         self >= Self([3, 1, 1374, 0])
     }
 
     /// Returns whether an agent of this version reports the exit code of a command whose outputs it keeps apart.
     ///
-    /// Source: PROTOCOL, "Protocol-relevant versions".
+    /// Source: "Version gates" in the README; release notes of the agent.
     pub fn agent_reports_exit_code(self) -> bool {
         self >= Self([3, 1, 1511, 0])
     }

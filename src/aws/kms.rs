@@ -21,7 +21,7 @@ const GENERATE_DATA_KEY: &str = "kms:GenerateDataKey";
 /// What a data key is generated for. All of it goes into the encryption context, so that the key can be decrypted for
 /// this session alone.
 ///
-/// Source: PROTOCOL section "KMS encryption".
+/// Source: `protocol/README.md`, "Encryption"; plugin `encrypter.go`.
 #[derive(Debug, Clone)]
 pub struct DataKeyRequest {
     /// The KMS key, as the session document names it: an id, an ARN, or an alias.

@@ -24,7 +24,7 @@ use crate::net::liveness::{Activity, Watched};
 use crate::net::websocket::Socket;
 
 /// How long a session is tried to be resumed: the longest a session may live (`maxSessionDuration` is
-/// 1,440 minutes at most, PROTOCOL section 1.7).
+/// 1,440 minutes at most: "Session document schema" in the Systems Manager user guide).
 const MAX_OUTAGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long a new connection must have lasted to count as one that works, if it brings no message: a

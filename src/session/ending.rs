@@ -8,7 +8,7 @@ use crate::failure::{Exit, Failure, SEE_DOCTOR};
 
 /// Texts of agent and service, and what to do about them.
 ///
-/// Source: PROTOCOL section "Output texts for failures"; each is part of a longer text.
+/// Source: `protocol/README.md`, "Texts of an end"; each is part of a longer text.
 const KNOWN_OUTPUTS: [(&str, &str); 11] = [
     (
         "timed out due to inactivity",

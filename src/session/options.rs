@@ -13,7 +13,7 @@ use crate::net::liveness::Liveness;
 /// account has changed it.
 ///
 /// Without encryption there is no handshake, and such a session begins with its first output, however long that takes
-/// (PROTOCOL section 6.1). A connection that has died is noticed all the same, and Ctrl-C ends the wait.
+/// (`protocol/README.md`, "Kinds of session"). A connection that has died is noticed all the same, and Ctrl-C ends the wait.
 pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 
 /// How a session is carried.
@@ -27,7 +27,7 @@ pub struct Options {
     pub can_resume: bool,
     /// Age at which a connection is replaced before the service closes it, at a quiet moment.
     ///
-    /// The gateway closes every connection after about 60 minutes (PROTOCOL section 2.5); ten minutes
+    /// The gateway closes every connection after about 60 minutes (`protocol/README.md`, "Closing"); ten minutes
     /// are left to find a moment at which nothing is under way.
     pub renew_after: Duration,
     /// Who is told what becomes of the connection.

@@ -12,11 +12,11 @@ use tokio::time::Instant;
 /// Sessions a forward has at most.
 ///
 /// Browsers open six connections to a host, and database clients a few. Each session is a process on the
-/// target, whose agent runs 1,000 at most for all its users (PROTOCOL section 1.9).
+/// target, whose agent runs 1,000 at most for all its users (agent `appconfig/constants.go`).
 pub(super) const MAX_SESSIONS: usize = 8;
 
 /// Starts of additional sessions that one forward has under way at a time. An account may start three a second
-/// in a region (PROTOCOL section 1.9), which other forwards and users share.
+/// in a region ("Quotas" of Systems Manager in the AWS General Reference), which other forwards and users share.
 const MAX_STARTS: usize = 3;
 
 /// How long an additional session is kept without connections, so that a page that is loaded now and then

@@ -1,6 +1,6 @@
 //! The texts an agent reports when a session fails: `Output` of the service's `channel_closed`.
 //!
-//! Source: PROTOCOL section "Output texts for failures"; agent `iohandler.go`, `shell.go`.
+//! Source: "Texts of an end" in the README; agent `iohandler.go`, `shell.go`.
 
 /// Marks an error that was not made for the user.
 const ERROR_HEAD: &str = "\n----------ERROR-------\n";

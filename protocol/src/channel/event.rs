@@ -46,7 +46,7 @@ pub enum CloseReason {
     Terminated,
     /// The service or the agent, with its explanation, which may be empty.
     ///
-    /// Nothing on the wire tells the two apart; see PROTOCOL section "Output texts for failures".
+    /// Nothing on the wire tells the two apart; see "Texts of an end" in the README.
     Peer {
         /// `Output` of `channel_closed`.
         output: String,

@@ -1,6 +1,7 @@
 //! What the AWS CLI, or whoever stands in for it, has to say on the command line.
 //!
-//! Source: PROTOCOL section "How aws-cli starts C"; plugin `session.go`, `ValidateInputAndStartSession`.
+//! Source: AWS CLI `customizations/sessionmanager.py` and `customizations/ecs/executecommand.py`; plugin `session.go`,
+//! `ValidateInputAndStartSession`.
 
 use std::fmt;
 use std::time::Duration;

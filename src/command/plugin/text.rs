@@ -1,6 +1,6 @@
 //! What the official plugin writes to standard output, to the byte: programs wait for these lines.
 //!
-//! Source: PROTOCOL section "How aws-cli starts C"; plugin `session.go`, `sessionhandler.go`, `*portforwarding.go`.
+//! Source: plugin `session.go`, `sessionhandler.go`, `*portforwarding.go`.
 
 use std::fmt;
 use std::path::Path;

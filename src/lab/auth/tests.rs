@@ -7,7 +7,7 @@ use super::*;
 
 const BODY: &[u8] = br#"{"Target":"i-0abc"}"#;
 
-/// The recorded signature of PROTOCOL 2.1, made by the official signer.
+/// A signature made by the plugin's signer, that of AWS SDK for Go v1.
 #[test]
 fn the_official_signers_upgrade_is_accepted() {
     let verifier = Verifier {

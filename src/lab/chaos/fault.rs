@@ -12,7 +12,7 @@ use super::value::{format_duration, parse_duration};
 #[non_exhaustive]
 pub enum Fault {
     /// The gateway closes every data channel with code 1000, the client's and the agent's, as it does
-    /// about every hour (PROTOCOL 2.5).
+    /// about every hour.
     Cut,
     /// The clients' connections are reset.
     Reset,
@@ -24,7 +24,7 @@ pub enum Fault {
     Terminate,
     /// Every token given out so far is worthless: only ResumeSession brings one that is not.
     ExpireTokens,
-    /// Every stream URL given out so far is worthless, because its cell is gone (PROTOCOL 1.5).
+    /// Every stream URL given out so far is worthless, because the cell that it names is gone.
     ExpireCells,
     /// A target, or each of them, is rebooted: its sessions end as their agents do, and it is not
     /// connected for this time. Zero brings it back.
@@ -75,7 +75,7 @@ pub enum Condition {
     /// Acknowledgements are lost, in both directions.
     SwallowAcks,
     /// The gateway tells both ends to send nothing, and the agent again whenever something from the
-    /// client has it go on (PROTOCOL 5.8).
+    /// client has it go on (agent `datachannel.go`).
     Pause,
     /// The oldest stream is stalled: its destination neither reads nor sends.
     Stall,

@@ -256,7 +256,7 @@ const IDLE_TIMEOUT_OUTPUT: &str =
     "Your session timed out due to inactivity and has been terminated.";
 
 /// How long an agent needs to come back after its connection was closed: it waits for 100 to 199 ms
-/// (PROTOCOL 10.2).
+/// (agent `datachannel.go`).
 const AGENT_AWAY: Duration = Duration::from_millis(150);
 
 /// Messages that go to the client in one write.
