@@ -72,7 +72,7 @@ pub struct LabArgs {
 pub struct AgentArgs {
     /// The version the agents claim and behave as.
     ///
-    /// Before 3.0.196.0 an agent serves one connection at a time per session.
+    /// Up to 3.0.196.0 an agent serves one connection at a time per session.
     #[arg(long, value_name = "VERSION", default_value = "3.3.987.0")]
     pub agent_version: String,
 
