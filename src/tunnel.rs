@@ -198,7 +198,7 @@ impl<N: Narrator> Tunnel<N> {
                 Err(broken)
             }
         };
-        self.disband("terminated").await;
+        self.close_all("terminated").await;
         outcome
     }
 
@@ -235,7 +235,7 @@ impl<N: Narrator> Tunnel<N> {
                     .on_gone(&gone.session_id, &gone.reason, is_on_demand);
             }
             self.sessions.close(ended, &gone.reason);
-            self.sessions.disband(&self.supply, &gone.reason);
+            self.sessions.close_all(&self.supply, &gone.reason);
             if is_over {
                 return Over::Broken(Broken {
                     failure,
@@ -265,7 +265,7 @@ impl<N: Narrator> Tunnel<N> {
             match change {
                 Change::Ended(ended) => {
                     self.supply.dismiss(ended.number);
-                    if self.sessions.is_gone() || !self.plan.restarts {
+                    if self.sessions.is_empty() || !self.plan.restarts {
                         let age = started.elapsed();
                         return Some(Last { ended, age });
                     }
@@ -346,8 +346,8 @@ impl<N: Narrator> Tunnel<N> {
     }
 
     /// Ends every session there is, and every start, and waits until that is done.
-    async fn disband(&mut self, reason: &str) {
-        self.sessions.disband(&self.supply, reason);
+    async fn close_all(&mut self, reason: &str) {
+        self.sessions.close_all(&self.supply, reason);
         while let Some(change) = self.sessions.changed().await {
             self.settle(change, reason);
         }

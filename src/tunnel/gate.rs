@@ -9,7 +9,7 @@ use ssmfwd_protocol::error::OpenError;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 
-use super::pool::{Claim, Member, Number};
+use super::pool::{Claim, Number, Poolable};
 use super::shared_pool::{Entrance, SharedPool, any_connected};
 use super::supply::Supply;
 use crate::stream::Stream;

@@ -35,7 +35,7 @@ const RENEWAL_PERIOD: Duration = Duration::from_secs(60);
 pub(super) struct Number(u64);
 
 /// What a pool asks a session when it chooses: all of it changes without the pool being told.
-pub(super) trait Member: Clone {
+pub(super) trait Poolable: Clone {
     /// It has a connection to the service.
     fn is_connected(&self) -> bool;
     /// One of its streams may come to block it.
@@ -50,9 +50,9 @@ pub(super) trait Member: Clone {
 
 /// The sessions of one forward that run, with the connections each of them carries.
 #[derive(Debug)]
-pub(super) struct Pool<M> {
+pub(super) struct Pool<S> {
     /// The oldest first.
-    seats: Vec<Seat<M>>,
+    entries: Vec<Entry<S>>,
     next_number: u64,
     /// Whether the destination is a name, which may come to mean another address.
     can_host_move: bool,
@@ -67,9 +67,9 @@ pub(super) struct Pool<M> {
 }
 
 #[derive(Debug)]
-struct Seat<M> {
+struct Entry<S> {
     number: Number,
-    member: M,
+    session: S,
     /// Connections that use it, or wait for it alone.
     connections: usize,
     /// Since when it has had none, or when it was last kept although it had none.
@@ -80,9 +80,9 @@ struct Seat<M> {
 
 /// What a connection that wants a session gets.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Claim<M> {
+pub(super) enum Claim<S> {
     /// This one, until [`Pool::release`].
-    Granted(Number, M),
+    Granted(Number, S),
     /// None that is worth having. If another one can be started, that is worth waiting for; one that
     /// comes free may be sooner.
     Scarce { can_grow: bool },
@@ -101,11 +101,11 @@ pub enum Shortage {
     Moved,
 }
 
-impl<M: Member> Pool<M> {
+impl<S: Poolable> Pool<S> {
     /// Creates a pool without sessions. `can_host_move` says whether the destination is known by name.
     pub(super) fn new(can_host_move: bool) -> Self {
         Self {
-            seats: Vec::new(),
+            entries: Vec::new(),
             next_number: 0,
             can_host_move,
             was_reached: false,
@@ -116,14 +116,14 @@ impl<M: Member> Pool<M> {
     }
 
     /// Adds a session.
-    pub(super) fn add(&mut self, member: M, now: Instant) -> Number {
+    pub(super) fn add(&mut self, session: S, now: Instant) -> Number {
         let number = Number(self.next_number);
         self.next_number += 1;
         // The first one was started after all.
-        self.is_full &= !self.seats.is_empty();
-        self.seats.push(Seat {
+        self.is_full &= !self.entries.is_empty();
+        self.entries.push(Entry {
             number,
-            member,
+            session,
             connections: 0,
             idle_since: now,
             is_stale: false,
@@ -133,25 +133,25 @@ impl<M: Member> Pool<M> {
 
     /// Takes a session out.
     pub(super) fn remove(&mut self, number: Number) {
-        if let Some(at) = self.seats.iter().position(|seat| seat.number == number) {
+        if let Some(at) = self.entries.iter().position(|entry| entry.number == number) {
             self.take(at);
         }
     }
 
     /// Chooses a session for a connection: the oldest that is good. Failing that, the least loaded one,
     /// unless the connection is patient and another one can be started.
-    pub(super) fn claim(&mut self, is_patient: bool, now: Instant) -> Claim<M> {
+    pub(super) fn claim(&mut self, is_patient: bool, now: Instant) -> Claim<S> {
         let can_grow = self.room() > 0;
         let is_worth_waiting = is_patient && can_grow && !self.is_paused(now);
-        let chosen = match self.seats.iter().position(Seat::is_offered) {
+        let chosen = match self.entries.iter().position(Entry::is_offered) {
             None if !is_worth_waiting => self.least_loaded(),
             good => good,
         };
-        if let Some(seat) = chosen.and_then(|at| self.seats.get_mut(at)) {
-            seat.connections += 1;
-            return Claim::Granted(seat.number, seat.member.clone());
+        if let Some(entry) = chosen.and_then(|at| self.entries.get_mut(at)) {
+            entry.connections += 1;
+            return Claim::Granted(entry.number, entry.session.clone());
         }
-        match self.members().any(Member::is_connected) {
+        match self.sessions().any(Poolable::is_connected) {
             true => Claim::Scarce { can_grow },
             false => Claim::Offline,
         }
@@ -159,30 +159,35 @@ impl<M: Member> Pool<M> {
 
     /// Gives a session back; returns whether that may matter to anybody else.
     pub(super) fn release(&mut self, number: Number, now: Instant) -> bool {
-        let is_alone = self.seats.len() == 1;
-        let Some(seat) = self.seat(number) else {
+        let is_alone = self.entries.len() == 1;
+        let Some(entry) = self.entry(number) else {
             return false;
         };
-        seat.connections = seat.connections.saturating_sub(1);
-        if seat.connections == 0 {
-            seat.idle_since = now;
+        entry.connections = entry.connections.saturating_sub(1);
+        if entry.connections == 0 {
+            entry.idle_since = now;
         }
-        !is_alone || !seat.member.is_multiplexed()
+        !is_alone || !entry.session.is_multiplexed()
     }
 
     /// The agent could not connect to the destination in this session. If that is a name and was reached
     /// before, it may mean another address by now: no connection goes to the present sessions any more if
     /// there can be a new one.
     pub(super) fn on_refused(&mut self, number: Number, now: Instant) {
-        let is_known = self.seat(number).is_none_or(|seat| seat.is_stale);
+        let is_known = self.entry(number).is_none_or(|entry| entry.is_stale);
         let is_recent = |renewed| now.saturating_duration_since(renewed) < RENEWAL_PERIOD;
         if is_known || !self.can_host_move || self.renewed.is_some_and(is_recent) {
             return;
         }
-        self.was_reached |= self.seats.iter().any(|seat| seat.member.has_received());
+        self.was_reached |= self
+            .entries
+            .iter()
+            .any(|entry| entry.session.has_received());
         if self.was_reached {
             self.renewed = Some(now);
-            self.seats.iter_mut().for_each(|seat| seat.is_stale = true);
+            self.entries
+                .iter_mut()
+                .for_each(|entry| entry.is_stale = true);
         }
     }
 
@@ -199,7 +204,7 @@ impl<M: Member> Pool<M> {
     /// How many sessions are to be started beside those that are `starting`, for so many connections that
     /// wait for one.
     pub(super) fn missing(&self, waiting: usize, starting: usize, now: Instant) -> usize {
-        if self.seats.is_empty() || self.is_paused(now) {
+        if self.entries.is_empty() || self.is_paused(now) {
             return 0;
         }
         // Connections that have not yet seen what they waited for take it in a moment.
@@ -217,13 +222,16 @@ impl<M: Member> Pool<M> {
 
     /// Sessions that the next connection may well take.
     pub(super) fn offered_count(&self) -> usize {
-        self.seats.iter().filter(|seat| seat.is_offered()).count()
+        self.entries
+            .iter()
+            .filter(|entry| entry.is_offered())
+            .count()
     }
 
     /// What another session would be for.
     pub(super) fn shortage(&self) -> Shortage {
         match (
-            self.seats.iter().any(|seat| seat.is_stale),
+            self.entries.iter().any(|entry| entry.is_stale),
             self.is_multiplexed(),
         ) {
             (true, _) => Shortage::Moved,
@@ -236,20 +244,20 @@ impl<M: Member> Pool<M> {
     /// the youngest first, as long as there is a sound one left.
     pub(super) fn retire(&mut self, now: Instant) -> Vec<Number> {
         let mut retired = Vec::new();
-        for at in (0..self.seats.len()).rev() {
-            let is_due = |seat: &Seat<M>| seat.retires().is_some_and(|due| due <= now);
-            if !self.seats.get(at).is_some_and(is_due) {
+        for at in (0..self.entries.len()).rev() {
+            let is_due = |entry: &Entry<S>| entry.retires().is_some_and(|due| due <= now);
+            if !self.entries.get(at).is_some_and(is_due) {
                 continue;
             }
             let mut others = self
-                .seats
+                .entries
                 .iter()
                 .enumerate()
                 .filter(|(other, _)| *other != at);
-            let is_needed = self.seats[at].member.has_streams();
-            match !is_needed && others.any(|(_, seat)| seat.is_sound()) {
+            let is_needed = self.entries[at].session.has_streams();
+            match !is_needed && others.any(|(_, entry)| entry.is_sound()) {
                 true => retired.push(self.take(at).number),
-                false => self.seats[at].idle_since = now,
+                false => self.entries[at].idle_since = now,
             }
         }
         retired
@@ -257,41 +265,43 @@ impl<M: Member> Pool<M> {
 
     /// When to look again: for sessions to [`Self::retire`], or whether some are [`Self::missing`].
     pub(super) fn next_look(&self, now: Instant) -> Option<Instant> {
-        let retirements = self.seats.iter().filter_map(Seat::retires);
-        let retirement = retirements.min().filter(|_| self.seats.len() > 1);
+        let retirements = self.entries.iter().filter_map(Entry::retires);
+        let retirement = retirements.min().filter(|_| self.entries.len() > 1);
         let resumption = self.paused_until.filter(|until| *until > now);
         retirement.into_iter().chain(resumption).min()
     }
 
     /// The sessions there are.
-    pub(super) fn members(&self) -> impl Iterator<Item = &M> {
-        self.seats.iter().map(|seat| &seat.member)
+    pub(super) fn sessions(&self) -> impl Iterator<Item = &S> {
+        self.entries.iter().map(|entry| &entry.session)
     }
 
-    fn take(&mut self, at: usize) -> Seat<M> {
-        let seat = self.seats.remove(at);
-        self.was_reached |= seat.member.has_received();
-        seat
+    fn take(&mut self, at: usize) -> Entry<S> {
+        let entry = self.entries.remove(at);
+        self.was_reached |= entry.session.has_received();
+        entry
     }
 
     fn least_loaded(&self) -> Option<usize> {
         let usable = self
-            .seats
+            .entries
             .iter()
             .enumerate()
-            .filter(|(_, seat)| seat.is_usable());
-        usable.min_by_key(|(_, seat)| seat.load()).map(|(at, _)| at)
+            .filter(|(_, entry)| entry.is_usable());
+        usable
+            .min_by_key(|(_, entry)| entry.load())
+            .map(|(at, _)| at)
     }
 
     fn is_multiplexed(&self) -> bool {
-        self.members().any(Member::is_multiplexed)
+        self.sessions().any(Poolable::is_multiplexed)
     }
 
     /// How many sessions there can be beside those there are.
     fn room(&self) -> usize {
         match self.is_full {
             true => 0,
-            false => MAX_SESSIONS.saturating_sub(self.seats.len()),
+            false => MAX_SESSIONS.saturating_sub(self.entries.len()),
         }
     }
 
@@ -299,15 +309,15 @@ impl<M: Member> Pool<M> {
         self.paused_until.is_some_and(|until| now < until)
     }
 
-    fn seat(&mut self, number: Number) -> Option<&mut Seat<M>> {
-        self.seats.iter_mut().find(|seat| seat.number == number)
+    fn entry(&mut self, number: Number) -> Option<&mut Entry<S>> {
+        self.entries.iter_mut().find(|entry| entry.number == number)
     }
 }
 
-impl<M: Member> Seat<M> {
+impl<S: Poolable> Entry<S> {
     /// It can take another connection at all.
     fn is_usable(&self) -> bool {
-        self.member.is_connected() && (self.connections == 0 || self.member.is_multiplexed())
+        self.session.is_connected() && (self.connections == 0 || self.session.is_multiplexed())
     }
 
     /// The next connection may well take it.
@@ -317,12 +327,12 @@ impl<M: Member> Seat<M> {
 
     /// A connection has nothing to fear from what else the session carries, or from its age.
     fn is_good(&self) -> bool {
-        !self.is_stale && !self.member.is_stalled()
+        !self.is_stale && !self.session.is_stalled()
     }
 
     /// It can do without the others.
     fn is_sound(&self) -> bool {
-        self.member.is_connected() && self.is_good()
+        self.session.is_connected() && self.is_good()
     }
 
     /// The lower, the better: one that may be stalled later is better than one that is refused at once.

@@ -17,7 +17,7 @@ use crate::aws::Aws;
 use crate::failure::{Exit, Failure};
 use crate::session::{Session, StartError};
 
-/// The sessions of a forward. Everything in it is to be ended with [`Sessions::disband`].
+/// The sessions of a forward. Everything in it is to be ended with [`Sessions::close_all`].
 #[derive(Default)]
 pub(super) struct Sessions {
     running: Vec<Running>,
@@ -118,7 +118,7 @@ impl Sessions {
         if let Some(at) = self
             .running
             .iter()
-            .position(|member| member.number == number)
+            .position(|running| running.number == number)
         {
             let session = self.running.swap_remove(at).session;
             self.close(session, reason);
@@ -126,7 +126,7 @@ impl Sessions {
     }
 
     /// Begins to close whatever runs and to interrupt whatever is being started.
-    pub(super) fn disband(&mut self, supply: &Supply, reason: &str) {
+    pub(super) fn close_all(&mut self, supply: &Supply, reason: &str) {
         std::mem::take(&mut self.abandoned).cancel();
         for Running {
             number, session, ..
@@ -138,13 +138,13 @@ impl Sessions {
     }
 
     /// Whether no session runs.
-    pub(super) fn is_gone(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.running.is_empty()
     }
 
     /// The node that the sessions go to; none if none runs.
     pub(super) fn target(&self) -> Option<&str> {
-        self.running.first().map(|member| member.session.target())
+        self.running.first().map(|running| running.session.target())
     }
 
     /// Sessions that are being started.
@@ -194,7 +194,7 @@ async fn first_ended(running: &mut [Running]) -> (usize, Failure) {
     }
     let endings = running
         .iter_mut()
-        .map(|member| Box::pin(member.session.ended()));
+        .map(|running| Box::pin(running.session.ended()));
     let (failure, at, _) = select_all(endings).await;
     (at, failure)
 }

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::gate::Refusal;
-use super::pool::{Claim, Member, Pool};
+use super::pool::{Claim, Pool, Poolable};
 use crate::session::{Opener, Session};
 
 /// The tunnel writes which sessions there are, connections which of them they use and whether they want
@@ -57,7 +57,7 @@ impl Entrance {
     }
 }
 
-impl Member for Entrance {
+impl Poolable for Entrance {
     fn is_connected(&self) -> bool {
         // Nobody writes there any more once the session is over.
         *self.is_connected.borrow() && self.is_connected.has_changed().is_ok()
@@ -81,7 +81,7 @@ impl Member for Entrance {
 }
 
 impl SharedPool {
-    /// Creates a shared without sessions; one is being started. `can_host_move` as for [`Pool::new`].
+    /// Creates a pool without sessions; one is being started. `can_host_move` as for [`Pool::new`].
     pub(super) fn new(can_host_move: bool) -> Self {
         let state = State {
             pool: Pool::new(can_host_move),
@@ -113,7 +113,7 @@ impl SharedPool {
         let state = self.state.borrow();
         match &state.outlook {
             Outlook::Starting => Ok(false),
-            Outlook::Dormant => Ok(state.pool.members().next().is_none()),
+            Outlook::Dormant => Ok(state.pool.sessions().next().is_none()),
             Outlook::Failed(reason) => Err(Refusal::Failed(reason.clone())),
             Outlook::Stopped => Err(Refusal::Stopped),
         }
@@ -128,7 +128,7 @@ impl SharedPool {
     /// The sessions that have no connection, as what tells when they have one.
     pub(super) fn offline(&self) -> Vec<watch::Receiver<bool>> {
         let state = self.state.borrow();
-        let connections = state.pool.members().map(|member| &member.is_connected);
+        let connections = state.pool.sessions().map(|session| &session.is_connected);
         let offline = connections.filter(|is_connected| !*is_connected.borrow());
         offline.cloned().collect()
     }

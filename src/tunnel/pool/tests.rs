@@ -32,7 +32,7 @@ impl Session {
     }
 }
 
-impl Member for Session {
+impl Poolable for Session {
     fn is_connected(&self) -> bool {
         self.is_connected
     }
@@ -96,12 +96,12 @@ impl Fixture {
     }
 
     fn change(&mut self, name: char, change: impl FnOnce(&mut Session)) {
-        let seat = self
+        let entry = self
             .pool
-            .seats
+            .entries
             .iter_mut()
-            .find(|seat| seat.member.name == name);
-        change(&mut seat.unwrap().member);
+            .find(|entry| entry.session.name == name);
+        change(&mut entry.unwrap().session);
     }
 
     fn add(&mut self, session: Session) -> Number {
@@ -116,7 +116,7 @@ impl Fixture {
     }
 
     fn names(&self) -> String {
-        self.pool.members().map(|session| session.name).collect()
+        self.pool.sessions().map(|session| session.name).collect()
     }
 }
 
