@@ -405,6 +405,6 @@ async fn pause_accepting(error: &io::Error) {
 const DEFAULT_AGENT_VERSION: &str = "3.3.987.0";
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -310,8 +310,9 @@ impl<N: Narrator> Tunnel<N> {
         // Whatever has the target's name by now: connections of a forward belong together.
         plan.request.target = target;
         for _ in 0..missing {
-            self.sessions
-                .start(plan.clone(), Arc::clone(&self.aws), reason);
+            let (plan, aws) = (plan.clone(), Arc::clone(&self.aws));
+            let start = |abandoned| async move { plan.start(aws, &abandoned).await };
+            self.sessions.start(reason, start);
         }
     }
 
@@ -378,3 +379,7 @@ impl<N: Narrator> Tunnel<N> {
         self.narrator.on_closed(&session_id, &reason, failed);
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "lab")]
+mod tests;

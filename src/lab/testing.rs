@@ -1,4 +1,4 @@
-//! Clients for the lab's own tests: the real SDK, a signed WebSocket, and a whole data channel.
+//! Labs for tests, and clients for the lab's own: the real SDK, a signed WebSocket, and a whole data channel.
 
 use std::future::poll_fn;
 use std::ops::ControlFlow;
@@ -31,6 +31,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::{Chaos, Config, Lab, Target};
+use crate::aws::{self, Aws};
 use crate::driver::drive;
 use crate::endpoint::Shared;
 use crate::net::http::Client;
@@ -39,7 +40,7 @@ use crate::stream::Stream;
 pub(super) type ClientSocket = WebSocketStream<TcpStream>;
 
 /// Starts a lab with the target `i-0abc`.
-pub(super) async fn lab(adjust: impl FnOnce(&mut Config)) -> Lab {
+pub(crate) async fn lab(adjust: impl FnOnce(&mut Config)) -> Lab {
     let mut config = Config {
         targets: vec![Target::new("i-0abc")],
         ..Config::default()
@@ -51,6 +52,17 @@ pub(super) async fn lab(adjust: impl FnOnce(&mut Config)) -> Lab {
 pub(super) async fn lab_with(chaos: &str) -> Lab {
     let chaos: Chaos = chaos.parse().unwrap();
     lab(|config| config.chaos = chaos).await
+}
+
+/// AWS as the program has it, in the place of which the lab is.
+pub(crate) async fn aws(lab: &Lab) -> Arc<Aws> {
+    let options = aws::Options {
+        region: Some(lab.region().to_owned()),
+        endpoint_url: Some(lab.endpoint_url()),
+        credentials: Some(lab.credentials()),
+        ..aws::Options::default()
+    };
+    Arc::new(Aws::load(&options).await.unwrap())
 }
 
 /// An SDK client with the lab's credentials.

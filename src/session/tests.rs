@@ -8,31 +8,13 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::*;
 use crate::aws;
-use crate::lab::{Config, Lab, SessionState, Target};
+use crate::lab::SessionState;
+use crate::lab::testing::{aws, lab};
 use crate::net::websocket::Socket;
 
 type Notices = mpsc::UnboundedReceiver<Notice>;
 
 const TARGET: &str = "i-0abc";
-
-async fn lab(adjust: impl FnOnce(&mut Config)) -> Lab {
-    let mut config = Config {
-        targets: vec![Target::new(TARGET)],
-        ..Config::default()
-    };
-    adjust(&mut config);
-    Lab::start(config).await.unwrap()
-}
-
-async fn aws(lab: &Lab) -> Arc<Aws> {
-    let options = aws::Options {
-        region: Some(lab.region().to_owned()),
-        endpoint_url: Some(lab.endpoint_url()),
-        credentials: Some(lab.credentials()),
-        ..aws::Options::default()
-    };
-    Arc::new(Aws::load(&options).await.unwrap())
-}
 
 /// Starts a session to a port and collects what is said of its connection.
 async fn start(aws: &Arc<Aws>, port: u16, options: Options) -> (Session, Notices) {

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::future::pending;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::select_all;
@@ -10,10 +9,8 @@ use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Plan;
 use super::pool::{Number, Shortage};
 use super::supply::Supply;
-use crate::aws::Aws;
 use crate::failure::{Exit, Failure};
 use crate::session::{Session, StartError};
 
@@ -90,15 +87,19 @@ impl Sessions {
         });
     }
 
-    /// Begins to start a session.
-    pub(super) fn start(&mut self, plan: Plan, aws: Arc<Aws>, reason: Shortage) {
+    /// Begins to start a session with `start`, which is told by its argument when the session is not wanted any
+    /// more.
+    pub(super) fn start<F>(&mut self, reason: Shortage, start: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = Result<Session, StartError>> + Send + 'static,
+    {
         let abandoned = self.abandoned.clone();
+        let starting = start(abandoned.clone());
         self.starting.spawn(async move {
-            let result = plan.start(aws, &abandoned).await;
             Start {
                 reason,
+                result: starting.await,
                 abandoned,
-                result,
             }
         });
     }
@@ -109,7 +110,15 @@ impl Sessions {
             session_id: session.id().to_owned(),
             reason: reason.to_owned(),
         };
-        let task = self.ending.spawn(session.close());
+        self.close_by(closing, session.close());
+    }
+
+    fn close_by(
+        &mut self,
+        closing: Closing,
+        close: impl Future<Output = Result<(), Failure>> + Send + 'static,
+    ) {
+        let task = self.ending.spawn(close);
         self.closings.insert(task.id(), closing);
     }
 
@@ -197,4 +206,29 @@ async fn first_ended(running: &mut [Running]) -> (usize, Failure) {
         .map(|running| Box::pin(running.session.ended()));
     let (failure, at, _) = select_all(endings).await;
     (at, failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_panics_while_it_closes_a_session_has_failed_and_ends_nothing_else() {
+        let mut sessions = Sessions::default();
+        let closing = |session_id: &str| Closing {
+            session_id: session_id.to_owned(),
+            reason: "not needed".to_owned(),
+        };
+        sessions.close_by(closing("s-1"), async { panic!("on purpose") });
+        sessions.close_by(closing("s-2"), async { Ok(()) });
+        let mut failures = HashMap::new();
+        while let Some(Change::Closed(closed)) = sessions.changed().await {
+            assert_eq!(closed.reason, "not needed");
+            failures.insert(closed.session_id, closed.failed);
+        }
+        let [panicked, closed] = ["s-1", "s-2"].map(|id| failures.remove(id).unwrap());
+        let failure = panicked.unwrap();
+        assert!(failure.message.contains("a fault in ssmfwd"), "{failure}");
+        assert_eq!(closed, None);
+    }
 }
