@@ -61,8 +61,10 @@ pub(crate) struct Window {
 /// ```text
 ///            queue, full path, loss           base is old
 /// SlowStart ────────────────────────▶ Steady ─────────────▶ Probe
-///     ▲                                  ▲   measured, loss   │
-///     │ new connection                   └────────────────────┘
+///   ▲  ▲                               │ ▲   measured, loss   │
+///   │  └───────────────────────────────┘ └────────────────────┘
+///   │         base has become longer
+///   │ new connection
 /// ```
 #[derive(Debug)]
 enum Phase {
@@ -204,6 +206,12 @@ impl Window {
             }
             Phase::Steady if self.base.is_old(now) => {
                 self.base.renew(now);
+                let renewed = self.base.rtt();
+                if renewed.is_some_and(|renewed| renewed > base + queue_delay(base)) {
+                    // The delay the window has shrunk for is no queue: the path has become longer.
+                    self.phase = Phase::SLOW_START;
+                    return;
+                }
                 self.phase = Phase::Probe {
                     rounds_left: PROBE_ROUNDS,
                     resumed_len: self.len,

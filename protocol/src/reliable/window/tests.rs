@@ -294,6 +294,28 @@ fn a_path_that_gets_longer_is_filled_once_the_old_round_trip_is_forgotten() {
     assert!(rate > 0.9 * 12.5e6);
 }
 
+#[test]
+fn a_path_that_gets_a_thousand_times_as_long_is_filled_within_half_a_minute() {
+    for (rate, before, after) in [
+        (0.87e6, MS / 2, 2 * SECOND),
+        (0.87e6, MS, 400 * MS),
+        (12.5e6, 5 * MS, 200 * MS),
+    ] {
+        let mut upload = Upload::new(Path::new(rate, before));
+        upload.run(20 * SECOND);
+        upload.path.rtt = after;
+        let change = upload.run(30 * SECOND);
+        report(
+            &format!("{before:?} become {after:?}, 30 s"),
+            &upload,
+            change,
+        );
+        let reached = upload.run(10 * SECOND);
+        report(&format!("{after:?}, after {before:?}"), &upload, reached);
+        assert!(reached > 0.8 * rate);
+    }
+}
+
 /// Acknowledges everything that is sent, one message every `interval`, for `count` messages.
 fn trickle(window: &mut Window, now: &mut Instant, first: u64, count: u64) {
     for order in first..first + count {
