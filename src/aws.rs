@@ -46,7 +46,7 @@ pub use kms::DataKeyRequest;
 pub use node::{Node, NodeState};
 pub use permission::Permission;
 pub use selector::{Selector, TargetKind};
-pub use session::{ResumeError, Resumption, StartSession, StartedSession, Token};
+pub use session::{NotStarted, ResumeError, Resumption, StartSession, StartedSession, Token};
 pub use stream_url::StreamUrl;
 pub use target::{Choice, Target};
 

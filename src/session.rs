@@ -22,7 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub use options::{Notice, Observer, Options, SILENCE_TIMEOUT};
 
-use crate::aws::{Aws, StartSession, StartedSession};
+use crate::aws::{Aws, NotStarted, StartSession, StartedSession};
 use crate::driver::Disconnect;
 use crate::endpoint::Shared;
 use crate::failure::{Exit, Failure};
@@ -325,19 +325,30 @@ async fn begin(
     shutdown: &CancellationToken,
 ) -> Result<StartedSession, StartError> {
     let mut starting = pin!(aws.start_session(target, request));
-    tokio::select! {
-        started = &mut starting => return started.map_err(StartError::Failed),
-        () = shutdown.cancelled() => {}
-    }
-    let abandoning = async {
-        if let Ok(started) = starting.await {
-            aws.abandon(&started.session_id).await;
+    let started = tokio::select! {
+        started = &mut starting => started,
+        () = shutdown.cancelled() => {
+            let abandoning = async {
+                if let Ok(started) = starting.await {
+                    aws.abandon(&started.session_id).await;
+                }
+            };
+            let abandoned = timeout(CLOSE_TIMEOUT, abandoning).await;
+            return Err(StartError::Interrupted {
+                may_have_begun: abandoned.is_err(),
+            });
         }
     };
-    let abandoned = timeout(CLOSE_TIMEOUT, abandoning).await;
-    Err(StartError::Interrupted {
-        may_have_begun: abandoned.is_err(),
-    })
+    match started {
+        Ok(started) => Ok(started),
+        Err(NotStarted::Failed(failure)) => Err(StartError::Failed(failure)),
+        Err(NotStarted::NotConnected) => tokio::select! {
+            failure = aws.explain_unreachable(target) => Err(StartError::Failed(failure)),
+            () = shutdown.cancelled() => Err(StartError::Interrupted {
+                may_have_begun: false,
+            }),
+        },
+    }
 }
 
 /// Opens the data channel, and waits for the end of the handshake.

@@ -37,6 +37,21 @@ pub struct StartedSession {
     pub stream_url: StreamUrl,
 }
 
+/// Why StartSession has started no session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotStarted {
+    /// The target is not connected. [`Aws::explain_unreachable`] finds out more.
+    NotConnected,
+    /// Anything else.
+    Failed(Failure),
+}
+
+impl From<Failure> for NotStarted {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
 /// What a new data channel for a running session is opened with.
 #[derive(Debug)]
 pub struct Resumption {
@@ -87,14 +102,14 @@ impl Aws {
     ///
     /// # Errors
     ///
-    /// [`Exit::Target`] if the target is unknown or not connected, [`Exit::Credentials`] if the
-    /// call is not permitted, [`Exit::Failure`] if the service cannot be reached in time, refuses,
-    /// or answers nonsense.
+    /// That the target is unknown or not connected, or else [`Exit::Credentials`] if the call is not
+    /// permitted, [`Exit::Failure`] if the service cannot be reached in time, refuses, or answers
+    /// nonsense.
     pub async fn start_session(
         &self,
         id: &str,
         request: &StartSession,
-    ) -> Result<StartedSession, Failure> {
+    ) -> Result<StartedSession, NotStarted> {
         // Looked up before the call, whose deadlines do not allow for a person typing a code.
         self.credentials().await?;
         let parameters = request.parameters.clone();
@@ -113,9 +128,9 @@ impl Aws {
             Ok(output) => output,
             Err(error) if is_not_connected(error.code()) => {
                 request.target.forget(id);
-                return Err(self.explain_unreachable(id).await);
+                return Err(NotStarted::NotConnected);
             }
-            Err(error) => return Err(self.api_failure("ssm:StartSession", &error)),
+            Err(error) => return Err(self.api_failure("ssm:StartSession", &error).into()),
         };
 
         let session_id = output
@@ -123,10 +138,12 @@ impl Aws {
             .ok_or_else(|| incomplete("ssm:StartSession", "SessionId"))?;
         debug!(session_id, "session started");
         match complete("ssm:StartSession", output.token_value, output.stream_url) {
-            Ok((token, stream_url)) => self.adopt_session(session_id, token, &stream_url).await,
+            Ok((token, stream_url)) => {
+                Ok(self.adopt_session(session_id, token, &stream_url).await?)
+            }
             Err(failure) => {
                 self.abandon(&session_id).await;
-                Err(failure)
+                Err(failure.into())
             }
         }
     }

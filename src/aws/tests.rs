@@ -2,20 +2,24 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::failure::{Exit, Failure};
+use crate::session::{self, Session, StartError};
 
 /// Answers an operation with an HTTP status and a body.
 type Answer = fn(operation: &str) -> (u16, String);
 
-/// In place of a status: the connection is closed instead.
+/// In place of a status: the connection is closed instead, or kept without an answer.
 const HANG_UP: u16 = 0;
+const SILENCE: u16 = 1;
 
 /// What was asked of the API: operation and input.
 type Calls = Arc<Mutex<Vec<(String, Value)>>>;
@@ -50,8 +54,10 @@ async fn serve(mut stream: TcpStream, answer: Answer, log: &Calls) -> std::io::R
     let (status, body) = answer(&operation);
     let input = serde_json::from_slice(&input).unwrap();
     log.lock().unwrap().push((operation, input));
-    if status == HANG_UP {
-        return Ok(());
+    match status {
+        HANG_UP => return Ok(()),
+        SILENCE => std::future::pending().await,
+        _ => {}
     }
     let head = format!(
         "HTTP/1.1 {status} Status\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
@@ -82,7 +88,15 @@ fn request() -> StartSession {
 
 async fn start(answer: Answer) -> Result<StartedSession, Failure> {
     let (aws, _) = api(answer).await;
-    aws.start_session("i-0abc", &request()).await
+    start_with(&aws).await
+}
+
+async fn start_with(aws: &Aws) -> Result<StartedSession, Failure> {
+    let started = aws.start_session("i-0abc", &request()).await;
+    started.map_err(|error| match error {
+        NotStarted::Failed(failure) => failure,
+        NotStarted::NotConnected => panic!("not connected"),
+    })
 }
 
 fn error(code: &str, message: &str) -> (u16, String) {
@@ -101,7 +115,7 @@ async fn a_session_is_started() {
         (200, body.to_string())
     })
     .await;
-    let session = aws.start_session("i-0abc", &request()).await.unwrap();
+    let session = start_with(&aws).await.unwrap();
     assert_eq!(session.session_id, "u-1");
     assert_eq!(session.token.expose(), "T0KEN");
     assert!(session.stream_url.expose().ends_with("?cell-number=A+/="));
@@ -121,7 +135,7 @@ async fn a_session_is_started() {
 #[tokio::test]
 async fn a_start_whose_answer_is_lost_is_not_repeated() {
     let (aws, calls) = api(|_| (HANG_UP, String::new())).await;
-    let failure = aws.start_session("i-0abc", &request()).await.unwrap_err();
+    let failure = start_with(&aws).await.unwrap_err();
     assert!(failure.message.contains("ssm:StartSession"), "{failure}");
     assert_eq!(calls.lock().unwrap().len(), 1);
 }
@@ -129,7 +143,7 @@ async fn a_start_whose_answer_is_lost_is_not_repeated() {
 #[tokio::test]
 async fn a_start_the_service_throttles_is_repeated() {
     let (aws, calls) = api(|_| error("ThrottlingException", "Rate exceeded")).await;
-    let failure = aws.start_session("i-0abc", &request()).await.unwrap_err();
+    let failure = start_with(&aws).await.unwrap_err();
     assert!(failure.message.contains("Rate exceeded"), "{failure}");
     assert!(calls.lock().unwrap().len() > 1);
 }
@@ -170,7 +184,7 @@ async fn a_session_with_a_foreign_stream_url_is_terminated() {
         (200, body.to_string())
     })
     .await;
-    let failure = aws.start_session("i-0abc", &request()).await.unwrap_err();
+    let failure = start_with(&aws).await.unwrap_err();
     assert!(failure.message.contains("`example.com`"), "{failure}");
     let terminated = ("terminatesession".to_owned(), json!({"SessionId": "u-1"}));
     assert_eq!(calls.lock().unwrap().last(), Some(&terminated));
@@ -227,7 +241,17 @@ async fn not_connected_leads_to_the_inventory() {
         _ => nodes(&json!([])),
     })
     .await;
-    let failure = aws.start_session("i-0abc", &request()).await.unwrap_err();
+    let never = CancellationToken::new();
+    let started = Session::start(
+        Arc::new(aws),
+        request(),
+        session::Options::default(),
+        &never,
+    )
+    .await;
+    let Err(StartError::Failed(failure)) = started else {
+        panic!("{started:?}");
+    };
     assert_eq!(failure.exit, Exit::Target);
     let expected = json!({"Filters": [{"Key": "InstanceIds", "Values": ["i-0abc"]}]});
     let asked = calls.lock().unwrap().pop();
@@ -235,6 +259,37 @@ async fn not_connected_leads_to_the_inventory() {
         asked,
         Some(("describeinstanceinformation".to_owned(), expected))
     );
+}
+
+/// An interruption while no more than an explanation is waited for.
+#[tokio::test]
+async fn a_target_that_is_not_connected_leaves_no_session_in_doubt() {
+    let (aws, calls) = api(|operation| match operation {
+        "startsession" => error("TargetNotConnected", "i-0abc is not connected."),
+        _ => (SILENCE, String::new()),
+    })
+    .await;
+    let shutdown = CancellationToken::new();
+    let starting = Session::start(
+        Arc::new(aws),
+        request(),
+        session::Options::default(),
+        &shutdown,
+    );
+    let interrupting = async {
+        while calls.lock().unwrap().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        shutdown.cancel();
+    };
+    let (started, ()) = tokio::join!(starting, interrupting);
+    let is_certain = matches!(
+        started,
+        Err(StartError::Interrupted {
+            may_have_begun: false
+        })
+    );
+    assert!(is_certain, "{started:?}");
 }
 
 #[tokio::test]
@@ -328,11 +383,7 @@ async fn an_endpoint_nobody_listens_on_is_named() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
-    let failure = aws(port)
-        .await
-        .start_session("i-0abc", &request())
-        .await
-        .unwrap_err();
+    let failure = start_with(&aws(port).await).await.unwrap_err();
     assert_eq!(failure.exit, Exit::Failure);
     assert!(
         failure
@@ -348,11 +399,7 @@ async fn an_endpoint_that_never_answers_is_given_up_on() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let start = tokio::time::Instant::now();
-    let failure = aws(port)
-        .await
-        .start_session("i-0abc", &request())
-        .await
-        .unwrap_err();
+    let failure = start_with(&aws(port).await).await.unwrap_err();
     assert_eq!(
         failure.message,
         "127.0.0.1 did not answer ssm:StartSession in time"

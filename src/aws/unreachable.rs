@@ -13,8 +13,8 @@ use crate::failure::{Exit, Failure, SEE_DOCTOR};
 
 impl Aws {
     /// Explains why the service says that a target is not connected, as far as it can be found
-    /// out.
-    pub(super) async fn explain_unreachable(&self, target: &str) -> Failure {
+    /// out in five seconds.
+    pub async fn explain_unreachable(&self, target: &str) -> Failure {
         // ECS tasks are not in the inventory of managed nodes.
         if TargetKind::of(target) == Some(TargetKind::EcsContainer) {
             return Failure::new(Exit::Target, format!("{target} is not connected")).with_hint(
