@@ -10,13 +10,10 @@ use tokio::io::AsyncWriteExt;
 use crate::support::{Client, Fixture, Random, TARGET, Terminal, bounded, eventually};
 
 impl Fixture {
-    fn shell(&self) -> Terminal {
-        Terminal::spawn(self.command(&["shell", TARGET]))
-    }
-
     /// A shell that has shown that it works.
-    async fn ready_shell(&self) -> Terminal {
-        let mut terminal = self.shell();
+    pub(crate) async fn ready_shell(&self, options: &[&str]) -> Terminal {
+        let arguments = [&["shell", TARGET], options].concat();
+        let mut terminal = Terminal::spawn(self.command(&arguments));
         terminal.begin().await;
         terminal
     }
@@ -30,7 +27,7 @@ fn sha256(bytes: &[u8]) -> String {
 #[tokio::test]
 async fn a_shell_ends_when_its_user_logs_out() {
     let fixture = Fixture::new().await;
-    let mut terminal = fixture.ready_shell().await;
+    let mut terminal = fixture.ready_shell(&[]).await;
     assert!(!terminal.is_as_before());
     terminal.input("exit\r").await;
     terminal.exits(0).await;
@@ -40,7 +37,7 @@ async fn a_shell_ends_when_its_user_logs_out() {
 #[tokio::test]
 async fn the_remote_terminal_has_the_size_of_the_local_one() {
     let fixture = Fixture::new().await;
-    let mut terminal = fixture.ready_shell().await;
+    let mut terminal = fixture.ready_shell(&[]).await;
     assert_eq!(terminal.run("stty size").await, "24 80\r\n");
     terminal.resize(132, 50);
     terminal
@@ -53,7 +50,7 @@ async fn the_remote_terminal_has_the_size_of_the_local_one() {
 #[tokio::test]
 async fn ctrl_c_interrupts_the_remote_program_and_nothing_else() {
     let fixture = Fixture::new().await;
-    let mut terminal = fixture.ready_shell().await;
+    let mut terminal = fixture.ready_shell(&[]).await;
     for _ in 0..10 {
         terminal
             .input("sh -c 'echo slee\"\"ping; exec sleep 1000'\r")
@@ -77,7 +74,7 @@ async fn ctrl_c_interrupts_the_remote_program_and_nothing_else() {
 #[tokio::test]
 async fn every_byte_is_typed_as_it_is() {
     let fixture = Fixture::new().await;
-    let mut terminal = fixture.ready_shell().await;
+    let mut terminal = fixture.ready_shell(&[]).await;
     let mut bytes: Vec<u8> = (0..=255).collect();
     bytes.extend("ä\u{1F600}\x1b[200~pasted\x1b[201~\x1b[<0;1;1M".bytes());
     let command = format!(
@@ -97,7 +94,7 @@ async fn every_byte_is_typed_as_it_is() {
 #[tokio::test]
 async fn a_large_paste_arrives_whole() {
     let fixture = Fixture::new().await;
-    let mut terminal = fixture.ready_shell().await;
+    let mut terminal = fixture.ready_shell(&[]).await;
     let mut pasted = Random::new(1).bytes(1024 * 1024);
     // No escapes.
     pasted
@@ -121,7 +118,7 @@ async fn a_large_paste_arrives_whole() {
 #[tokio::test]
 async fn much_output_is_shown_whole() {
     let fixture = Fixture::new().await;
-    let mut terminal = fixture.ready_shell().await;
+    let mut terminal = fixture.ready_shell(&[]).await;
     let bytes = Random::new(2).bytes(10 * 1024 * 1024);
     let path = fixture.directory().join("output");
     std::fs::write(&path, &bytes).unwrap();
@@ -140,7 +137,7 @@ async fn much_output_is_shown_whole() {
 #[tokio::test]
 async fn full_screen_programs_work() {
     let fixture = Fixture::new().await;
-    let mut terminal = fixture.ready_shell().await;
+    let mut terminal = fixture.ready_shell(&[]).await;
     let path = fixture.directory().join("file");
     let lines: String = (1..=500).map(|line| format!("line {line}\n")).collect();
     std::fs::write(&path, lines).unwrap();
@@ -172,7 +169,7 @@ async fn full_screen_programs_work() {
 #[tokio::test]
 async fn escapes_speak_to_the_program() {
     let fixture = Fixture::new().await;
-    let mut terminal = fixture.ready_shell().await;
+    let mut terminal = fixture.ready_shell(&[]).await;
     terminal.input("~?").await;
     terminal.shows("~. ends the session").await;
     assert_eq!(terminal.run("echo ~~~.").await, "~~~.\r\n");
@@ -186,9 +183,7 @@ async fn escapes_speak_to_the_program() {
 #[tokio::test]
 async fn another_escape_character_leaves_the_tilde_alone() {
     let fixture = Fixture::new().await;
-    let command = fixture.command(&["shell", TARGET, "--escape-char", "%"]);
-    let mut terminal = Terminal::spawn(command);
-    terminal.begin().await;
+    let mut terminal = fixture.ready_shell(&["--escape-char", "%"]).await;
     terminal.input("~.\r").await;
     terminal.shows("~.: not found\r\n").await;
     assert_eq!(terminal.run("echo $((40 + 2))").await, "42\r\n");
@@ -201,7 +196,7 @@ async fn another_escape_character_leaves_the_tilde_alone() {
 async fn signals_leave_the_terminal_as_it_was() {
     let fixture = Fixture::new().await;
     for signal in [Signal::TERM, Signal::HUP, Signal::INT, Signal::QUIT] {
-        let mut terminal = fixture.ready_shell().await;
+        let mut terminal = fixture.ready_shell(&[]).await;
         terminal.input("vim -u NONE -i NONE\r").await;
         terminal.shows("\x1b[?1049h").await;
         terminal.shows("~").await;
@@ -216,7 +211,7 @@ async fn signals_leave_the_terminal_as_it_was() {
 async fn the_service_can_end_a_session_and_says_why() {
     let idle_timeout = Duration::from_secs(5);
     let fixture = Fixture::with(|config| config.idle_timeout = idle_timeout).await;
-    let mut terminal = fixture.ready_shell().await;
+    let mut terminal = fixture.ready_shell(&[]).await;
     terminal.input("vim -u NONE -i NONE\r").await;
     let shown = terminal.exits(6).await;
     assert!(shown.contains("\x1b[?1049l"), "{shown:?}");
@@ -230,7 +225,7 @@ async fn the_service_can_end_a_session_and_says_why() {
 #[tokio::test]
 async fn a_shell_that_dies_leaves_the_terminal_as_it_was() {
     let fixture = Fixture::new().await;
-    let mut terminal = fixture.ready_shell().await;
+    let mut terminal = fixture.ready_shell(&[]).await;
     terminal
         .input("printf '\\033[?1049h\\033[?1000hrea''dy'; read line; kill -9 $$\r")
         .await;
@@ -244,7 +239,7 @@ async fn a_shell_that_dies_leaves_the_terminal_as_it_was() {
 #[tokio::test]
 async fn the_program_can_be_stopped_and_goes_on() {
     let fixture = Fixture::new().await;
-    let mut terminal = fixture.ready_shell().await;
+    let mut terminal = fixture.ready_shell(&[]).await;
     let stat = format!("/proc/{}/stat", terminal.pid());
     let is_stopped = || std::fs::read_to_string(&stat).unwrap().contains(") T ");
     for way in ["signal", "escape"] {

@@ -8,19 +8,12 @@ use tokio::io::AsyncReadExt;
 use tokio::process::ChildStdout;
 
 use super::{FAULTS, back, disconnect, lost, reconnect};
-use crate::support::{Client, Fixture, Random, TARGET, Terminal, bounded, eventually};
-
-async fn ready_shell(fixture: &Fixture, options: &[&str]) -> Terminal {
-    let arguments = [&["shell", TARGET], options].concat();
-    let mut terminal = Terminal::spawn(fixture.command(&arguments));
-    terminal.begin().await;
-    terminal
-}
+use crate::support::{Client, Fixture, Random, TARGET, bounded, eventually};
 
 #[tokio::test]
 async fn a_shell_says_that_its_connection_is_lost_and_that_it_is_back() {
     let fixture = Fixture::new().await;
-    let mut terminal = ready_shell(&fixture, &[]).await;
+    let mut terminal = fixture.ready_shell(&[]).await;
     disconnect(&fixture);
     let line = format!("\r\n{}\r\n", lost(&fixture));
     assert_eq!(terminal.shows(&line).await, b"");
@@ -37,7 +30,7 @@ async fn a_shell_says_that_its_connection_is_lost_and_that_it_is_back() {
 #[tokio::test]
 async fn what_is_typed_without_a_connection_arrives_later() {
     let fixture = Fixture::new().await;
-    let mut terminal = ready_shell(&fixture, &[]).await;
+    let mut terminal = fixture.ready_shell(&[]).await;
     disconnect(&fixture);
     terminal.shows(": reconnecting, ").await;
     terminal.input("echo $((40 + 2))\r").await;
@@ -52,7 +45,7 @@ async fn a_quiet_shell_shows_what_the_far_side_shows_and_nothing_else() {
     const LEN: usize = 3 << 20;
     // At the real agent's pace, since it repairs what was under way at ten messages a second.
     let fixture = Fixture::with(|config| config.pace = true).await;
-    let mut terminal = ready_shell(&fixture, &["--quiet"]).await;
+    let mut terminal = fixture.ready_shell(&["--quiet"]).await;
     let bytes = Random::new(7).bytes(LEN);
     let path = fixture.directory().join("output");
     std::fs::write(&path, &bytes).unwrap();
@@ -83,7 +76,7 @@ async fn a_full_screen_keeps_all_but_its_last_row_and_is_drawn_anew_afterwards()
     let lines: String = (1..=500).map(|line| format!("line {line}\n")).collect();
     std::fs::write(&path, lines).unwrap();
     for program in ["vim -u NONE -i NONE", "less"] {
-        let mut terminal = ready_shell(&fixture, &[]).await;
+        let mut terminal = fixture.ready_shell(&[]).await;
         let session = fixture.lab.sessions().pop().unwrap().id;
         terminal
             .input(format!("{program} {}\r", path.display()))
@@ -111,7 +104,7 @@ async fn a_full_screen_keeps_all_but_its_last_row_and_is_drawn_anew_afterwards()
 #[tokio::test]
 async fn a_session_that_is_not_resumed_leaves_the_terminal_as_it_was() {
     let fixture = Fixture::new().await;
-    let mut terminal = ready_shell(&fixture, &[]).await;
+    let mut terminal = fixture.ready_shell(&[]).await;
     terminal.input("vim -u NONE -i NONE\r").await;
     terminal.shows("\x1b[?1049h").await;
     terminal.shows("~").await;

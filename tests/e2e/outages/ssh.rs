@@ -7,12 +7,6 @@ use super::{FAULTS, back, disconnect, lost, reconnect};
 use crate::ssh::server::{Server, succeed};
 use crate::support::{Client, Fixture, Random, TARGET, Terminal, eventually};
 
-async fn installed(fixture: &Fixture) -> Server {
-    let server = Server::start(fixture).await;
-    server.install_stanza(fixture, &[]).await;
-    server
-}
-
 fn len(path: &Path) -> usize {
     fs::metadata(path).map_or(0, |file| file.len().try_into().unwrap())
 }
@@ -22,7 +16,7 @@ async fn files_survive_cuts_both_ways() {
     const LEN: usize = 3 << 20;
     // At the real agent's pace, since it repairs what was under way at ten messages a second.
     let fixture = Fixture::with(|config| config.pace = true).await;
-    let server = installed(&fixture).await;
+    let server = Server::with_stanza(&fixture).await;
     let [file, there, again] = ["file", "there", "back"].map(|name| server.path(name));
     fs::write(&file, Random::new(9).bytes(LEN)).unwrap();
     let remote = format!("{TARGET}:{}", there.display());
@@ -60,7 +54,7 @@ async fn files_survive_cuts_both_ways() {
 #[tokio::test]
 async fn lines_in_an_ssh_terminal_begin_at_its_left() {
     let fixture = Fixture::new().await;
-    let server = installed(&fixture).await;
+    let server = Server::with_stanza(&fixture).await;
     let mut command = server.command(&fixture, "ssh");
     command.args(["-tt", TARGET, "echo ready; read line; echo got $line"]);
     let mut terminal = Terminal::spawn(command);
@@ -82,7 +76,7 @@ async fn lines_in_an_ssh_terminal_begin_at_its_left() {
 #[tokio::test]
 async fn a_login_survives_an_outage() {
     let fixture = Fixture::new().await;
-    let server = installed(&fixture).await;
+    let server = Server::with_stanza(&fixture).await;
     let mut command = server.command(&fixture, "ssh");
     let go = server.path("go");
     let script = format!(

@@ -8,8 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::cli::{PORT_DOCUMENT, SSH_DOCUMENT, signal_group, spawn_group, start_session};
-use super::ports::opened_port;
-use crate::support::{Fixture, Random, bounded, connect, eventually, receive_to_end, send, serve};
+use super::ports::{opened_port, session_id, transcript};
+use crate::support::{Fixture, Random, bounded, connect, receive_to_end, send, serve};
 
 #[tokio::test]
 async fn a_port_session_survives_cuts_and_says_so_on_standard_error_alone() {
@@ -36,15 +36,7 @@ async fn a_port_session_survives_cuts_and_says_so_on_standard_error_alone() {
     let exit = client.exit().await;
     assert_eq!(exit.code(), Some(0));
     assert_eq!(exit.stderr.lines().count(), 6, "{}", exit.stderr);
-    let id = &fixture.lab.sessions()[0].id;
-    let expected = format!(
-        "\nStarting session with SessionId: {id}\n\
-         Port {port} opened for sessionId {id}.\nWaiting for connections...\n\
-         \nConnection accepted for session [{id}]\n\
-         Terminate signal received, exiting.\n\
-         \n\nExiting session with sessionId: {id}.\n\n"
-    );
-    assert_eq!(exit.stdout, expected);
+    assert_eq!(exit.stdout, transcript(&session_id(&fixture), port));
     fixture.no_session_left().await;
 }
 
@@ -69,10 +61,9 @@ async fn a_byte_stream_survives_a_cut_untouched() {
     bounded("the first half", far.read_exact(&mut received))
         .await
         .unwrap();
-    let connection_count = || fixture.lab.sessions()[0].connection_count;
-    fixture.lab.inject(Fault::Cut);
+    let reconnecting = fixture.cut_and_wait(Fault::Cut);
     stdin.write_all(rest).await.unwrap();
-    eventually("another connection", || connection_count() == 2).await;
+    reconnecting.await;
     let mut second = vec![0; rest.len()];
     bounded("the second half", far.read_exact(&mut second))
         .await
@@ -83,7 +74,7 @@ async fn a_byte_stream_survives_a_cut_untouched() {
     let output = bounded("end of the process", child.wait_with_output())
         .await
         .unwrap();
-    let id = &fixture.lab.sessions()[0].id;
+    let id = session_id(&fixture);
     let line = format!("\nStarting session with SessionId: {id}\n");
     assert!(output.stdout.strip_prefix(line.as_bytes()) == Some(&bytes[..]));
     assert_eq!(output.status.code(), Some(0));

@@ -49,7 +49,18 @@ async fn interrupt(client: Client) -> Exit {
     exit
 }
 
-fn session_id(fixture: &Fixture) -> String {
+/// What is said in a session that began, carried connections and was ended with Ctrl-C.
+pub(super) fn transcript(session_id: &str, port: u16) -> String {
+    format!(
+        "\nStarting session with SessionId: {session_id}\n\
+         Port {port} opened for sessionId {session_id}.\nWaiting for connections...\n\
+         \nConnection accepted for session [{session_id}]\n\
+         Terminate signal received, exiting.\n\
+         \n\nExiting session with sessionId: {session_id}.\n\n"
+    )
+}
+
+pub(super) fn session_id(fixture: &Fixture) -> String {
     let [session] = <[_; 1]>::try_from(fixture.lab.sessions()).unwrap();
     session.id
 }
@@ -66,15 +77,7 @@ async fn a_port_is_forwarded_and_every_line_is_the_official_one() {
         .stdout_line("Connection accepted for session [")
         .await;
     let exit = interrupt(client).await;
-    let id = session_id(&fixture);
-    let expected = format!(
-        "\nStarting session with SessionId: {id}\n\
-         Port {port} opened for sessionId {id}.\nWaiting for connections...\n\
-         \nConnection accepted for session [{id}]\n\
-         Terminate signal received, exiting.\n\
-         \n\nExiting session with sessionId: {id}.\n\n"
-    );
-    assert_eq!(exit.stdout, expected);
+    assert_eq!(exit.stdout, transcript(&session_id(&fixture), port));
     fixture.no_session_left().await;
 }
 

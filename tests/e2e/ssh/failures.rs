@@ -28,8 +28,7 @@ fn expect_line(exit: &Exit, texts: &[&str]) {
 #[tokio::test]
 async fn an_unknown_target_is_named() {
     let fixture = Fixture::new().await;
-    let server = Server::start(&fixture).await;
-    server.install_stanza(&fixture, &[]).await;
+    let server = Server::with_stanza(&fixture).await;
     let mut command = server.command(&fixture, "ssh");
     command.args(["i-0dead", "true"]);
     let exit = Client::spawn(command).exit().await;
@@ -45,8 +44,7 @@ async fn an_unknown_target_is_named() {
 #[tokio::test]
 async fn a_closed_port_is_named() {
     let fixture = Fixture::new().await;
-    let server = Server::start(&fixture).await;
-    server.install_stanza(&fixture, &[]).await;
+    let server = Server::with_stanza(&fixture).await;
     let (_socket, port) = unused_port();
     let mut command = server.command(&fixture, "ssh");
     command.args(["-p", &port.to_string(), TARGET, "true"]);
@@ -61,8 +59,7 @@ async fn a_closed_port_is_named() {
 #[tokio::test]
 async fn missing_credentials_are_explained() {
     let fixture = Fixture::new().await;
-    let server = Server::start(&fixture).await;
-    server.install_stanza(&fixture, &[]).await;
+    let server = Server::with_stanza(&fixture).await;
     let mut command = server.command(&fixture, "ssh");
     command
         .env_remove("AWS_ACCESS_KEY_ID")
@@ -74,13 +71,8 @@ async fn missing_credentials_are_explained() {
 #[tokio::test]
 async fn a_server_that_is_killed_ends_the_login() {
     let fixture = Fixture::new().await;
-    let server = Server::start(&fixture).await;
-    server.install_stanza(&fixture, &[]).await;
-    let mut command = server.command(&fixture, "ssh");
-    // With a terminal, whose end is the end of what runs in it.
-    command.args(["-tt", TARGET, "echo ready; exec sleep 1000"]);
-    let mut client = Client::spawn(command);
-    client.stdout_line("ready").await;
+    let server = Server::with_stanza(&fixture).await;
+    let client = server.login(&fixture, &[]).await;
     server.kill();
     let exit = client.exit().await;
     exit.expect(255, &[]);

@@ -32,6 +32,13 @@ impl Server {
         server
     }
 
+    /// The same, and clients come to it through the stanza.
+    pub(crate) async fn with_stanza(fixture: &Fixture) -> Self {
+        let server = Self::start(fixture).await;
+        server.install_stanza(fixture, &[]).await;
+        server
+    }
+
     /// Starts a server that lets in whoever has the user's key or one of `authorized`, and a configuration of clients
     /// that gives them no key.
     pub(crate) async fn start_for(fixture: &Fixture, authorized: Option<&Path>) -> Self {
@@ -121,6 +128,16 @@ impl Server {
         let mut command = self.command(fixture, "ssh");
         command.arg(TARGET).args(words);
         Client::spawn(command).exit().await
+    }
+
+    /// Logs in, with a terminal, whose end is the end of what runs in it.
+    pub(crate) async fn login(&self, fixture: &Fixture, options: &[&str]) -> Client {
+        let mut command = self.command(fixture, "ssh");
+        command.arg("-tt").args(options);
+        command.args([TARGET, "echo ready; exec sleep 1000"]);
+        let mut client = Client::spawn(command);
+        client.stdout_line("ready").await;
+        client
     }
 
     /// Kills, without a chance to say anything, all processes that serve a connection.

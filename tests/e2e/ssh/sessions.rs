@@ -11,8 +11,7 @@ use crate::support::{Client, Fixture, TARGET, bounded, connect, eventually, serv
 #[tokio::test]
 async fn a_command_runs_and_its_exit_code_arrives() {
     let fixture = Fixture::new().await;
-    let server = Server::start(&fixture).await;
-    server.install_stanza(&fixture, &[]).await;
+    let server = Server::with_stanza(&fixture).await;
     for code in [0, 1, 7, 127, 254] {
         let line = format!("echo out; echo err >&2; exit {code}");
         let exit = server.ssh(&fixture, &[&line]).await;
@@ -32,8 +31,7 @@ async fn a_command_runs_and_its_exit_code_arrives() {
 #[tokio::test]
 async fn a_label_leads_to_the_same_target() {
     let fixture = Fixture::new().await;
-    let server = Server::start(&fixture).await;
-    server.install_stanza(&fixture, &[]).await;
+    let server = Server::with_stanza(&fixture).await;
     server
         .install_stanza(&fixture, &["--label", "prod", "--region", "us-east-1"])
         .await;
@@ -46,8 +44,7 @@ async fn a_label_leads_to_the_same_target() {
 #[tokio::test]
 async fn one_connection_serves_many_logins() {
     let fixture = Fixture::new().await;
-    let server = Server::start(&fixture).await;
-    server.install_stanza(&fixture, &[]).await;
+    let server = Server::with_stanza(&fixture).await;
     let control = format!("ControlPath={}", server.path("control").display());
     let mut master = server.command(&fixture, "ssh");
     master.args(["-o", &control, "-M", "-N", TARGET]);
@@ -69,8 +66,7 @@ async fn one_connection_serves_many_logins() {
 #[tokio::test]
 async fn a_connection_persists_after_its_first_login() {
     let fixture = Fixture::new().await;
-    let server = Server::start(&fixture).await;
-    server.install_stanza(&fixture, &[]).await;
+    let server = Server::with_stanza(&fixture).await;
     let control = format!("ControlPath={}", server.path("control").display());
     let ssh = |arguments: &[&str]| {
         let mut command = server.command(&fixture, "ssh");
@@ -99,8 +95,7 @@ async fn a_connection_persists_after_its_first_login() {
 #[tokio::test]
 async fn a_port_is_forwarded_inside() {
     let fixture = Fixture::new().await;
-    let server = Server::start(&fixture).await;
-    server.install_stanza(&fixture, &[]).await;
+    let server = Server::with_stanza(&fixture).await;
     let echo = serve(async |mut socket| {
         let (mut reader, mut writer) = socket.split();
         tokio::io::copy(&mut reader, &mut writer).await.unwrap();
@@ -108,20 +103,10 @@ async fn a_port_is_forwarded_inside() {
     let echo = echo.await;
     let (socket, local) = unused_port();
     drop(socket);
-    let mut command = server.command(&fixture, "ssh");
     let forward = format!("{local}:127.0.0.1:{echo}");
-    // The command shows that the forward listens, and ends with its terminal.
-    command.args([
-        "-tt",
-        "-L",
-        &forward,
-        "-o",
-        "ExitOnForwardFailure=yes",
-        TARGET,
-    ]);
-    command.arg("echo ready; exec sleep 1000");
-    let mut client = Client::spawn(command);
-    client.stdout_line("ready").await;
+    // That it has logged in shows that the forward listens.
+    let options = ["-L", &forward, "-o", "ExitOnForwardFailure=yes"];
+    let client = server.login(&fixture, &options).await;
     let mut socket = connect(local).await;
     let sent: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
     let (mut reader, mut writer) = socket.split();
@@ -137,13 +122,8 @@ async fn a_port_is_forwarded_inside() {
 #[tokio::test]
 async fn a_client_that_is_killed_leaves_no_session() {
     let fixture = Fixture::new().await;
-    let server = Server::start(&fixture).await;
-    server.install_stanza(&fixture, &[]).await;
-    let mut command = server.command(&fixture, "ssh");
-    // With a terminal, whose end is the end of what runs in it.
-    command.args(["-tt", TARGET, "echo ready; exec sleep 1000"]);
-    let mut client = Client::spawn(command);
-    client.stdout_line("ready").await;
+    let server = Server::with_stanza(&fixture).await;
+    let client = server.login(&fixture, &[]).await;
     client.signal(rustix::process::Signal::KILL);
     assert_eq!(client.exit().await.signal(), Some(9));
     fixture.no_session_left().await;
@@ -152,8 +132,7 @@ async fn a_client_that_is_killed_leaves_no_session() {
 #[tokio::test]
 async fn a_client_that_ignores_hangups_leaves_no_session() {
     let fixture = Fixture::new().await;
-    let server = Server::start(&fixture).await;
-    server.install_stanza(&fixture, &[]).await;
+    let server = Server::with_stanza(&fixture).await;
     // Its child inherits that, and is told of the end by its pipes alone.
     let mut command = fixture.isolate(tokio::process::Command::new("nohup"));
     command

@@ -23,8 +23,7 @@ fn sha256(path: &Path) -> [u8; 32] {
 
 /// Carries a file of `len` bytes there and back again with scp, and the same with sftp.
 async fn there_and_back(fixture: &Fixture, len: usize) {
-    let server = Server::start(fixture).await;
-    server.install_stanza(fixture, &[]).await;
+    let server = Server::with_stanza(fixture).await;
     let file = make_file(server.path("file"), len);
     let remote = |name: &str| format!("{TARGET}:{}", server.path(name).display());
 
@@ -71,8 +70,7 @@ async fn files_arrive_unchanged_over_a_bad_network() {
 #[tokio::test]
 async fn rsync_works() {
     let fixture = Fixture::new().await;
-    let server = Server::start(&fixture).await;
-    server.install_stanza(&fixture, &[]).await;
+    let server = Server::with_stanza(&fixture).await;
     let tree = server.path("tree");
     fs::create_dir_all(tree.join("inner")).unwrap();
     for number in 0..40_usize {
