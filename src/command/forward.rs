@@ -2,6 +2,7 @@
 
 mod child;
 mod connections;
+mod digest;
 mod narration;
 
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ use super::selection::settle;
 use super::service::{Service, close, not_started};
 use child::Child;
 use connections::{Connections, Forwarding};
+use digest::Digest;
 use narration::Narration;
 
 /// Runs the forwards until the user stops them, none of them can work any more, or the command is done.
@@ -76,13 +78,14 @@ async fn forward(
     printer: &Printer,
     shutdown: &CancellationToken,
 ) -> Result<ExitCode, Failure> {
+    let digest = Digest::new(*printer);
     let narrations: Vec<_> = settings
         .forwards
         .iter()
         .zip(&listeners)
         .map(|(forward, listener)| {
             let mapping = Mapping::new(settings.target.name(), &forward.spec, listener.address());
-            Narration::new(*printer, mapping)
+            Narration::new(*printer, digest.clone(), mapping)
         })
         .collect();
     let started = async {

@@ -296,3 +296,36 @@ async fn a_lost_connection_costs_two_calm_lines() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_outage_of_many_forwards_costs_few_lines() {
+    const FORWARDS: [&str; 10] = [
+        "1:0", "2:0", "3:0", "4:0", "5:0", "6:0", "7:0", "8:0", "9:0", "10:0",
+    ];
+    let fixture = Fixture::new().await;
+    let arguments = [&[TARGET], &FORWARDS[..]].concat();
+    let mut client = Client::spawn(fixture.command(&arguments));
+    for _ in FORWARDS {
+        client.stderr_line(" is now ").await;
+    }
+    fixture.lab.inject(Fault::Cut);
+    for part in ["; reconnecting, ", ": connected again after "] {
+        let (mut forward_count, mut line_count) = (0, 0);
+        while forward_count < FORWARDS.len() {
+            let line = client.stderr_line(part).await;
+            let (subject, _) = line.split_once(": ").unwrap();
+            forward_count += match subject.split_once(' ') {
+                Some((count, "forwards" | "other forwards")) => count.parse().unwrap(),
+                _ => subject
+                    .split(", ")
+                    .flat_map(|names| names.split(" and "))
+                    .count(),
+            };
+            line_count += 1;
+        }
+        assert_eq!(forward_count, FORWARDS.len());
+        assert!(line_count < FORWARDS.len(), "{line_count} lines");
+    }
+    client.stop().await;
+    fixture.no_session_left().await;
+}

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::digest::Digest;
 use crate::command::outages::{self, seconds, waiting};
 use crate::command::service::{MAY_HAVE_BEGUN, greet, say_closed};
 use crate::failure::Failure;
@@ -13,14 +14,17 @@ use crate::tunnel::{Narrator, Previous, Shortage};
 /// What is said of one forward.
 pub(super) struct Narration {
     printer: Printer,
+    /// For what may happen to several forwards at once.
+    digest: Digest,
     mapping: Mapping,
     outage: Arc<Mutex<Outage>>,
 }
 
 impl Narration {
-    pub(super) fn new(printer: Printer, mapping: Mapping) -> Self {
+    pub(super) fn new(printer: Printer, digest: Digest, mapping: Mapping) -> Self {
         Self {
             printer,
+            digest,
             mapping,
             outage: Arc::default(),
         }
@@ -28,11 +32,11 @@ impl Narration {
 
     /// Returns what is to be told of the connections of the forward's sessions.
     pub(super) fn observer(&self) -> Observer {
-        let (printer, forward) = (self.printer, self.mapping.forward.clone());
+        let (digest, forward) = (self.digest.clone(), self.mapping.forward.clone());
         let outage = Arc::clone(&self.outage);
         Observer::new(move |session_id, notice| {
             if lock(&outage).is_news(session_id, &notice) {
-                printer.event(&outages::event(Some(forward.clone()), session_id, notice));
+                digest.tell(outages::event(Some(forward.clone()), session_id, notice));
             }
         })
     }
@@ -56,7 +60,7 @@ impl Narrator for Narration {
         let Some(previous) = previous else {
             return self.announce(session);
         };
-        self.printer.event(&Event::Restarted {
+        self.digest.tell(Event::Restarted {
             forward: self.mapping.forward.clone(),
             session_id: session.id().to_owned(),
             previous_session_id: previous.session_id.to_owned(),
@@ -95,7 +99,7 @@ impl Narrator for Narration {
     }
 
     fn on_gone(&mut self, session_id: &str, reason: &str, is_next_on_demand: bool) {
-        self.printer.event(&Event::Reconnecting {
+        self.digest.tell(Event::Reconnecting {
             forward: Some(self.mapping.forward.clone()),
             session_id: session_id.to_owned(),
             reason: reason.to_owned(),
@@ -108,7 +112,7 @@ impl Narrator for Narration {
 
     fn on_waiting(&mut self, failure: &Failure) {
         let forward = Some(self.mapping.forward.clone());
-        self.printer.event(&waiting(forward, None, failure.clone()));
+        self.digest.tell(waiting(forward, None, failure.clone()));
     }
 
     fn on_closed(&mut self, session_id: &str, reason: &str, failed: Option<Failure>) {
