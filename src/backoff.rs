@@ -2,6 +2,12 @@
 
 use std::time::Duration;
 
+use tokio::time::sleep;
+
+/// Longest time between two attempts that somebody waits for. The half minute between others is half of what connections
+/// wait at all.
+const IMPATIENCE: Duration = Duration::from_secs(5);
+
 /// Delays between attempts: each is random between nothing and a ceiling that doubles up to a cap.
 ///
 /// "Full jitter", which spreads clients that failed together better than a delay with a random part
@@ -20,6 +26,19 @@ impl Backoff {
             base,
             cap,
             attempt_count: 0,
+        }
+    }
+
+    /// Waits before the next attempt; after five seconds no longer than until `wanted` is over, which tells that somebody
+    /// waits for it.
+    pub async fn pause(&mut self, wanted: impl Future<Output = ()>) {
+        let wanted = async {
+            sleep(IMPATIENCE).await;
+            wanted.await;
+        };
+        tokio::select! {
+            () = sleep(self.delay()) => {}
+            () = wanted => {}
         }
     }
 
@@ -51,6 +70,10 @@ impl Default for Backoff {
 
 #[cfg(test)]
 mod tests {
+    use std::future::{pending, ready};
+
+    use tokio::time::Instant;
+
     use super::*;
 
     #[test]
@@ -76,5 +99,23 @@ mod tests {
         }
         backoff.reset();
         assert!(backoff.delay() <= Duration::from_millis(200));
+    }
+    /// How long an attempt is waited for that `wanted` tells of, and that would else be made after a long time.
+    async fn pause(wanted: impl Future<Output = ()>) -> Duration {
+        const LONG: Duration = Duration::from_secs(1_000_000_000);
+        let start = Instant::now();
+        Backoff::new(LONG, LONG).pause(wanted).await;
+        start.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_that_somebody_waits_for_is_made_soon_but_not_at_once() {
+        assert_eq!(pause(ready(())).await, IMPATIENCE);
+        assert_eq!(pause(sleep(3 * IMPATIENCE)).await, 3 * IMPATIENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_that_nobody_waits_for_takes_its_time() {
+        assert!(pause(pending()).await > 3 * IMPATIENCE);
     }
 }

@@ -7,6 +7,7 @@ mod ending;
 mod offline;
 pub mod options;
 mod resume;
+mod waiters;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use options::{Notice, Observer, Options, SILENCE_TIMEOUT};
+pub use waiters::Waiters;
 
 use crate::aws::{Aws, NotStarted, StartSession, StartedSession};
 use crate::driver::Disconnect;
@@ -51,6 +53,7 @@ pub struct Session {
     shared: Shared<Channel>,
     aws: Arc<Aws>,
     is_connected: watch::Receiver<bool>,
+    waiters: Waiters,
     carrier: AbortOnDropHandle<Ended>,
     /// How it ended, once it did so without having been asked to.
     end: Option<End>,
@@ -199,6 +202,11 @@ impl Session {
     /// waits.
     pub fn connection(&self) -> watch::Receiver<bool> {
         self.is_connected.clone()
+    }
+
+    /// Returns those who wait while there is no connection, to be joined.
+    pub fn waiters(&self) -> Waiters {
+        self.waiters.clone()
     }
 
     /// Waits for the session to end without having been asked to.
@@ -371,6 +379,7 @@ async fn connect(
 
     let (established_tx, established_rx) = oneshot::channel();
     let (is_connected_tx, is_connected) = watch::channel(true);
+    let waiters = Waiters::default();
     let key_maker = KeyMaker::new(Arc::clone(&aws), &started.session_id, target);
     let refusal = key_maker.refusal();
     let carrier = Carrier {
@@ -380,6 +389,7 @@ async fn connect(
         options,
         key_maker,
         is_connected: is_connected_tx,
+        waiters: waiters.clone(),
         established: Some(established_tx),
     };
     let carrier = AbortOnDropHandle::new(tokio::spawn(carrier.run(socket)));
@@ -391,6 +401,7 @@ async fn connect(
             shared,
             aws,
             is_connected,
+            waiters,
             carrier,
             end: None,
         }),

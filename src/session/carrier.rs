@@ -16,6 +16,7 @@ use super::data_key::KeyMaker;
 use super::offline::Offline;
 use super::options::{Notice, Observer, Options};
 use super::resume::{Impossible, Reconnection, Resumer};
+use super::waiters::Waiters;
 use crate::aws::{Aws, ResumeError, Resumption};
 use crate::backoff::Backoff;
 use crate::driver::{Disconnect, drive};
@@ -50,6 +51,8 @@ pub(super) struct Carrier {
     pub(super) key_maker: KeyMaker,
     /// Whether there is a connection.
     pub(super) is_connected: watch::Sender<bool>,
+    /// Who waits for one.
+    pub(super) waiters: Waiters,
     /// Whoever waits for the handshake; without it done, nothing is resumed.
     pub(super) established: Option<oneshot::Sender<Established>>,
 }
@@ -178,7 +181,13 @@ impl Carrier {
             .with(|channel| channel.handle_disconnected(Instant::now().into_std()));
         let waiting = drive(&self.shared, Offline, |event| on_event(event, &mut None));
         let observer = &self.options.observer;
-        let resumer = Resumer::new(&self.aws, &self.session_id, observer, backoff);
+        let resumer = Resumer::new(
+            &self.aws,
+            &self.session_id,
+            observer,
+            backoff,
+            &self.waiters,
+        );
         let resumed = tokio::select! {
             // The end of the session, then the news of the loss, come before anything that follows.
             biased;

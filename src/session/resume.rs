@@ -9,6 +9,7 @@ use crate::net::clock::ClockWatch;
 use crate::net::websocket::{self, Socket};
 
 use super::options::{Notice, Observer};
+use super::waiters::Waiters;
 
 /// Time between two looks for credentials, at first and at last: who has just logged in does not want
 /// to wait.
@@ -36,23 +37,27 @@ pub(super) struct Resumer<'a> {
     session_id: &'a str,
     observer: &'a Observer,
     backoff: &'a mut Backoff,
+    waiters: &'a Waiters,
     /// Between attempts that wait for credentials; the user has been told of those.
     credentials_backoff: Option<Backoff>,
 }
 
 impl<'a> Resumer<'a> {
-    /// Creates a resumer; `backoff` remembers earlier attempts that came to nothing.
+    /// Creates a resumer; `backoff` remembers earlier attempts that came to nothing, and there are more of them as
+    /// long as there are `waiters`.
     pub(super) fn new(
         aws: &'a Aws,
         session_id: &'a str,
         observer: &'a Observer,
         backoff: &'a mut Backoff,
+        waiters: &'a Waiters,
     ) -> Self {
         Self {
             aws,
             session_id,
             observer,
             backoff,
+            waiters,
             credentials_backoff: None,
         }
     }
@@ -95,10 +100,10 @@ impl<'a> Resumer<'a> {
     /// Waits before an attempt, but not across a sleep: what was wrong may be long over.
     async fn pause(&mut self) {
         let backoff = self.credentials_backoff.as_mut();
-        let delay = backoff.unwrap_or(self.backoff).delay();
+        let backoff = backoff.unwrap_or(self.backoff);
         let mut clock = ClockWatch::new();
         tokio::select! {
-            () = tokio::time::sleep(delay) => {}
+            () = backoff.pause(self.waiters.any()) => {}
             () = clock.jumped() => self.backoff.reset(),
         }
     }

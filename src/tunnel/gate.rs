@@ -240,6 +240,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_session_that_is_being_started_is_wanted_too() {
+        let (mut supply, gate) = new(false);
+        let waiting = tokio::spawn(async move { gate.open().await.unwrap_err() });
+        let wanted = tokio::time::timeout(MAX_WAIT, supply.wanted()).await;
+        assert_eq!(wanted, Ok(()));
+        assert!(!waiting.is_finished());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn whoever_waits_for_a_tunnel_that_stops_is_let_go() {
         let (supply, gate) = new(false);
         let waiting = tokio::spawn({

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::gate::Refusal;
 use super::pool::{Claim, Pool, Poolable};
-use crate::session::{Opener, Session};
+use crate::session::{Opener, Session, Waiters};
 
 /// The tunnel writes which sessions there are, connections which of them they use and whether they want
 /// another one.
@@ -44,6 +44,7 @@ pub(super) enum Outlook {
 pub(super) struct Entrance {
     pub(super) opener: Opener,
     is_connected: watch::Receiver<bool>,
+    waiters: Waiters,
     is_multiplexed: bool,
 }
 
@@ -52,7 +53,17 @@ impl Entrance {
         Self {
             opener: session.opener(),
             is_connected: session.connection(),
+            waiters: session.waiters(),
             is_multiplexed: session.established().kind.is_multiplexed(),
+        }
+    }
+
+    /// Waits until the session has a connection.
+    async fn connected(mut self) {
+        let _waiting = self.waiters.join();
+        if self.is_connected.wait_for(|value| *value).await.is_err() {
+            // The tunnel is about to say so.
+            pending().await
         }
     }
 }
@@ -104,7 +115,7 @@ impl SharedPool {
         claim
     }
 
-    /// Whether a session is started only if a connection wants one.
+    /// Whether there is no session, so that one is started, or tried sooner, if a connection wants it.
     ///
     /// # Errors
     ///
@@ -112,8 +123,7 @@ impl SharedPool {
     pub(super) fn is_session_wanted(&self) -> Result<bool, Refusal> {
         let state = self.state.borrow();
         match &state.outlook {
-            Outlook::Starting => Ok(false),
-            Outlook::Dormant => Ok(state.pool.sessions().next().is_none()),
+            Outlook::Starting | Outlook::Dormant => Ok(state.pool.sessions().next().is_none()),
             Outlook::Failed(reason) => Err(Refusal::Failed(reason.clone())),
             Outlook::Stopped => Err(Refusal::Stopped),
         }
@@ -125,30 +135,28 @@ impl SharedPool {
         Wish(self)
     }
 
-    /// The sessions that have no connection, as what tells when they have one.
-    pub(super) fn offline(&self) -> Vec<watch::Receiver<bool>> {
+    /// The sessions that have no connection.
+    pub(super) fn offline(&self) -> Vec<Entrance> {
         let state = self.state.borrow();
-        let connections = state.pool.sessions().map(|session| &session.is_connected);
-        let offline = connections.filter(|is_connected| !*is_connected.borrow());
+        let offline = state
+            .pool
+            .sessions()
+            .filter(|session| !*session.is_connected.borrow());
         offline.cloned().collect()
     }
 }
 
 /// Waits until one of these sessions has a connection.
-pub(super) async fn any_connected(offline: Vec<watch::Receiver<bool>>) {
+pub(super) async fn any_connected(offline: Vec<Entrance>) {
     if offline.is_empty() {
         return pending().await;
     }
-    let connected = offline.into_iter().map(|mut is_connected| {
-        Box::pin(async move {
-            let is_over = is_connected.wait_for(|value| *value).await.is_err();
-            if is_over {
-                // The tunnel is about to say so.
-                pending().await
-            }
-        })
-    });
-    select_all(connected).await;
+    select_all(
+        offline
+            .into_iter()
+            .map(|session| Box::pin(session.connected())),
+    )
+    .await;
 }
 
 /// A connection's wish for a session, until it is dropped.

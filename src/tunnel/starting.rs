@@ -47,9 +47,9 @@ impl<N: Narrator> Tunnel<N> {
         let mut looks: Option<Backoff> = None;
         let mut told = None;
         loop {
-            let delay = looks.as_mut().unwrap_or(&mut self.backoff).delay();
+            let backoff = looks.as_mut().unwrap_or(&mut self.backoff);
             tokio::select! {
-                () = sleep(delay) => {}
+                () = backoff.pause(self.supply.wanted()) => {}
                 () = self.stop.cancelled() => return Err(Over::Stopped),
             }
             let failure = match self.attempt().await? {

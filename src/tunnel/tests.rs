@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::lab::testing::{aws, lab};
-use crate::lab::{EndedBy, Lab, SessionState};
+use crate::lab::{Condition, EndedBy, Fault, Lab, SessionState};
 use crate::session::Options;
 use crate::stream::Stream;
 
@@ -263,5 +263,28 @@ async fn whoever_waits_beside_a_session_that_is_good_again_is_woken() {
     assert_eq!(supply.missing(0), (0, Shortage::Stalled));
     let passage = waiting.now_or_never();
     passage.expect("it was woken").unwrap();
+    session.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_session_that_is_offline_has_it_try_more_often() {
+    let lab = lab(|_| {}).await;
+    let aws = aws(&lab).await;
+    let session = session(&aws, plan(NODE)).await;
+    let (supply, gate) = gate::new(false);
+    supply.admit(&session);
+    const HOUR: Duration = Duration::from_secs(3600);
+    lab.inject(Fault::Holds(Condition::FailUpgrades, HOUR));
+    lab.inject(Fault::Cut);
+    let mut connection = session.connection();
+    connection.wait_for(|is_there| !is_there).await.unwrap();
+    let is_waited_for = || session.waiters().any().now_or_never().is_some();
+    assert!(!is_waited_for());
+    {
+        let mut waiting = pin!(gate.open());
+        assert!(waiting.as_mut().now_or_never().is_none());
+        assert!(is_waited_for());
+    }
+    assert!(!is_waited_for());
     session.close().await.unwrap();
 }
