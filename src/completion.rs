@@ -26,7 +26,7 @@ const PROGRAM: &str = "ssmfwd";
 
 /// Answers a shell that asks for candidates, and ends the program then.
 pub fn answer() {
-    let shells: [&dyn EnvCompleter; 5] = [&Bash, &Zsh, &env::Fish, &env::Elvish, &env::Powershell];
+    let shells: [&dyn EnvCompleter; 5] = [&BASH, &ZSH, &env::Fish, &env::Elvish, &env::Powershell];
     CompleteEnv::with_factory(Cli::command)
         .var(VARIABLE)
         .bin(PROGRAM)
@@ -38,8 +38,8 @@ pub fn answer() {
 /// The script that has `shell` ask this program.
 pub fn script(shell: Shell) -> Vec<u8> {
     let completer: &dyn EnvCompleter = match shell {
-        Shell::Bash => &Bash,
-        Shell::Zsh => &Zsh,
+        Shell::Bash => &BASH,
+        Shell::Zsh => &ZSH,
         Shell::Fish => &env::Fish,
         Shell::Elvish => &env::Elvish,
         _ => &env::Powershell,
@@ -180,16 +180,20 @@ fn profiles_in(text: &str, is_config: bool) -> impl Iterator<Item = String> {
     sections.filter_map(name).collect::<Vec<_>>().into_iter()
 }
 
-/// Bash, whose own splitting of the line breaks words such as `@alias` and `tag:Key=Value` apart.
-struct Bash;
+/// A shell whose script is not the library's; it is answered as by that.
+struct Scripted {
+    shell: &'static dyn EnvCompleter,
+    /// Makes the script of the variable, the program's name, how it is called, and who is asked.
+    script: fn(&str, &str, &str, &str) -> io::Result<String>,
+}
 
-impl EnvCompleter for Bash {
+impl EnvCompleter for Scripted {
     fn name(&self) -> &'static str {
-        env::Bash.name()
+        self.shell.name()
     }
 
     fn is(&self, name: &str) -> bool {
-        env::Bash.is(name)
+        self.shell.is(name)
     }
 
     fn write_registration(
@@ -200,11 +204,7 @@ impl EnvCompleter for Bash {
         completer: &str,
         buffer: &mut dyn io::Write,
     ) -> io::Result<()> {
-        let script = BASH
-            .replace("VARIABLE", var)
-            .replace("NAME", name)
-            .replace("PROGRAM", bin)
-            .replace("COMPLETER", completer);
+        let script = (self.script)(var, name, bin, completer)?;
         buffer.write_all(script.as_bytes())
     }
 
@@ -215,11 +215,43 @@ impl EnvCompleter for Bash {
         directory: Option<&Path>,
         buffer: &mut dyn io::Write,
     ) -> io::Result<()> {
-        env::Bash.write_complete(command, arguments, directory, buffer)
+        self.shell
+            .write_complete(command, arguments, directory, buffer)
     }
 }
 
-const BASH: &str = r#"
+const BASH: Scripted = Scripted {
+    shell: &env::Bash,
+    script: bash_script,
+};
+
+const ZSH: Scripted = Scripted {
+    shell: &env::Zsh,
+    script: zsh_script,
+};
+
+/// For bash, whose own splitting of the line breaks words such as `@alias` and `tag:Key=Value` apart.
+fn bash_script(var: &str, name: &str, bin: &str, completer: &str) -> io::Result<String> {
+    Ok(BASH_SCRIPT
+        .replace("VARIABLE", var)
+        .replace("NAME", name)
+        .replace("PROGRAM", bin)
+        .replace("COMPLETER", completer))
+}
+
+/// For zsh, also from a directory of `$fpath`: there, the first completion runs the file itself.
+fn zsh_script(var: &str, name: &str, bin: &str, completer: &str) -> io::Result<String> {
+    let mut script = Vec::new();
+    env::Zsh.write_registration(var, name, bin, completer, &mut script)?;
+    let function = format!("_clap_dynamic_completer_{name}");
+    let register = format!("compdef {function} {bin}");
+    let either = format!(
+        "if [[ $funcstack[1] == _{name} ]]; then\n    {function} \"$@\"\nelse\n    {register}\nfi"
+    );
+    Ok(String::from_utf8_lossy(&script).replace(&register, &either))
+}
+
+const BASH_SCRIPT: &str = r#"
 _NAME() {
     local IFS=$' \t\n'
     local line=${COMP_LINE:0:COMP_POINT}
@@ -251,48 +283,6 @@ _NAME() {
 }
 complete -o bashdefault -F _NAME PROGRAM
 "#;
-
-/// Zsh, also from a directory of `$fpath`: there, the first completion runs the file itself.
-struct Zsh;
-
-impl EnvCompleter for Zsh {
-    fn name(&self) -> &'static str {
-        env::Zsh.name()
-    }
-
-    fn is(&self, name: &str) -> bool {
-        env::Zsh.is(name)
-    }
-
-    fn write_registration(
-        &self,
-        var: &str,
-        name: &str,
-        bin: &str,
-        completer: &str,
-        buffer: &mut dyn io::Write,
-    ) -> io::Result<()> {
-        let mut script = Vec::new();
-        env::Zsh.write_registration(var, name, bin, completer, &mut script)?;
-        let script = String::from_utf8_lossy(&script);
-        let function = format!("_clap_dynamic_completer_{name}");
-        let register = format!("compdef {function} {bin}");
-        let either = format!(
-            "if [[ $funcstack[1] == _{name} ]]; then\n    {function} \"$@\"\nelse\n    {register}\nfi"
-        );
-        buffer.write_all(script.replace(&register, &either).as_bytes())
-    }
-
-    fn write_complete(
-        &self,
-        command: &mut Command,
-        arguments: Vec<OsString>,
-        directory: Option<&Path>,
-        buffer: &mut dyn io::Write,
-    ) -> io::Result<()> {
-        env::Zsh.write_complete(command, arguments, directory, buffer)
-    }
-}
 
 #[cfg(test)]
 mod tests {
