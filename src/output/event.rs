@@ -365,21 +365,18 @@ impl fmt::Display for Event {
                 received,
                 outcome,
                 reason,
-            } => match reason {
-                Some(reason) => {
-                    let ended = match outcome {
-                        // A local side that has gone away has nothing left to be reset.
-                        Outcome::HeldTooLong => "ended",
-                        _ => "was reset",
-                    };
-                    let reason = one_line(reason);
-                    write!(f, "connection {connection} of {forward} {ended}: {reason}")
+            } => {
+                let subject = format!("connection {connection} of {forward}");
+                let carried = format!("{sent} bytes sent, {received} bytes received");
+                match (reason.as_ref().map(one_line), outcome) {
+                    (None, _) => write!(f, "{subject} closed: {carried}"),
+                    // The local side has ended it, and has nothing left to be reset if it has gone away.
+                    (Some(reason), Outcome::HeldTooLong) => {
+                        write!(f, "{subject} closed: {carried}; {reason}")
+                    }
+                    (Some(reason), _) => write!(f, "{subject} was reset: {reason}"),
                 }
-                None => write!(
-                    f,
-                    "connection {connection} of {forward} closed: {sent} bytes sent, {received} bytes received"
-                ),
-            },
+            }
             Self::SessionStarted {
                 forward, reason, ..
             } => write!(
@@ -405,7 +402,11 @@ impl fmt::Display for Event {
                 )
             }
             Self::Closed { session_id, reason } => {
-                write!(f, "session {session_id} ended: {}", one_line(reason))
+                let (session, reason) = (format!("session {session_id}"), one_line(reason));
+                match reason.starts_with(&session) {
+                    true => f.write_str(&reason),
+                    false => write!(f, "{session} ended: {reason}"),
+                }
             }
             Self::SshConfigInstalled {
                 path,

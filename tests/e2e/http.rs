@@ -18,7 +18,7 @@ use tokio::process::Command;
 use tokio::sync::Notify;
 
 use crate::support::{
-    Digest, Fixture, Random, TARGET, bounded, connect, expect_reset, read_to_end, receive,
+    Client, Digest, Fixture, Random, TARGET, bounded, connect, expect_reset, read_to_end, receive,
     receive_to_end, send, serve,
 };
 
@@ -99,6 +99,25 @@ async fn several_requests_share_a_connection() {
     let answer = curl(&["--data", "twice", &url, &url]).await;
     assert_eq!(answer, b"twicetwice");
     assert_eq!(connections.load(Ordering::SeqCst), 1);
+    client.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_would_have_kept_is_told_of_as_closed() {
+    let fixture = Fixture::new().await;
+    let remote = web_server(Arc::default()).await;
+    let arguments = ["-v", "--half-close=1", TARGET, &format!("{remote}:0")];
+    let mut client = Client::spawn(fixture.command(&arguments));
+    let line = client.stderr_line(" is now localhost:").await;
+    let (_, port) = line.trim_end().rsplit_once(':').unwrap();
+    let url = format!("http://127.0.0.1:{port}/");
+    assert_eq!(curl(&["--data", "once", &url]).await, b"once");
+    let prefix = format!("connection 1 of {remote}:0 closed: ");
+    let closed = client.stderr_line(&prefix).await;
+    assert!(
+        closed.contains("bytes received; the local side was done"),
+        "{closed}"
+    );
     client.stop().await;
 }
 

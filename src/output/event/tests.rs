@@ -220,5 +220,24 @@ fn only_a_refused_connection_is_worth_a_line() {
     assert_eq!(refused.verbosity(), Verbosity::Normal);
     assert_eq!(refused.to_string(), "connection 1 of 80 was reset: refused");
     let held = closed(Outcome::HeldTooLong, Some("nothing came"));
-    assert_eq!(held.to_string(), "connection 1 of 80 ended: nothing came");
+    assert_eq!(
+        held.to_string(),
+        "connection 1 of 80 closed: 0 bytes sent, 0 bytes received; nothing came"
+    );
+}
+
+#[test]
+fn the_end_of_a_session_names_it_once() {
+    let closed = |reason: &str| Event::Closed {
+        session_id: "me-0a".into(),
+        reason: reason.into(),
+    };
+    assert_eq!(
+        closed("terminated").to_string(),
+        "session me-0a ended: terminated"
+    );
+    assert_eq!(
+        closed("session me-0a was ended by the service").to_string(),
+        "session me-0a was ended by the service"
+    );
 }
