@@ -25,6 +25,7 @@ mod doctor;
 #[cfg(feature = "lab")]
 mod lab;
 mod network;
+mod order;
 mod ssh;
 mod target;
 mod text;
@@ -34,6 +35,8 @@ mod tips;
 ///
 /// A native Session Manager client: no AWS CLI, no plugin, no bastion, and no inbound port on the target. Each FORWARD
 /// is a port of TARGET, or of a host that TARGET can reach, and the local address it is to appear at.
+///
+/// Options may stand in front of a SUBCOMMAND or behind it.
 #[derive(Debug, Parser)]
 #[command(
     name = "ssmfwd",
@@ -54,7 +57,7 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Parses a command line, whose first word is the program's name.
+    /// Parses a command line, whose first word is the program's name. Options may stand before a subcommand or behind it.
     ///
     /// # Errors
     ///
@@ -62,7 +65,7 @@ impl Cli {
     pub fn from_arguments(
         arguments: impl IntoIterator<Item = OsString>,
     ) -> Result<Self, clap::Error> {
-        let arguments: Vec<OsString> = arguments.into_iter().collect();
+        let arguments = order::subcommand_first(arguments.into_iter().collect());
         Self::try_parse_from(&arguments).map_err(|error| tips::add(error, &arguments))
     }
 

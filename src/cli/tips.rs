@@ -5,9 +5,9 @@ use std::ffi::OsString;
 
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Error, ValueEnum};
+use clap::{CommandFactory, Error, ValueEnum};
 
-use super::Page;
+use super::{Cli, Page, order};
 use crate::spec::Forward;
 
 /// How similar a first word has to be to a subcommand (Jaro similarity); `exc` and `exec` have 0.92.
@@ -19,7 +19,8 @@ pub(super) fn add(mut error: Error, arguments: &[OsString]) -> Error {
         .iter()
         .map(|word| word.to_str().unwrap_or_default())
         .collect();
-    let [_, first, rest @ ..] = &words[..] else {
+    let first = order::first_word(&Cli::command(), arguments);
+    let Some([first, rest @ ..]) = first.and_then(|index| words.get(index..)) else {
         return error;
     };
     let wrong = match error.get(ContextKind::InvalidArg) {
@@ -28,6 +29,12 @@ pub(super) fn add(mut error: Error, arguments: &[OsString]) -> Error {
     };
     if let Some(tip) = missing_dashes(error.kind(), first, &wrong) {
         suggest(&mut error, tip);
+    } else if let Some(tip) = foreign(first)
+        && is_no_forward(&error)
+    {
+        // No option of ours was meant.
+        error.remove(ContextKind::SuggestedArg);
+        suggest(&mut error, tip.to_owned());
     } else if let Some(subcommand) = similar_subcommand(first) {
         let subcommand = ContextValue::String(subcommand.to_owned());
         error.insert(ContextKind::SuggestedSubcommand, subcommand);
@@ -57,6 +64,36 @@ fn missing_dashes(kind: ErrorKind, subcommand: &str, wrong: &str) -> Option<Stri
     }
 }
 
+/// What other tools have a first word for, and how it is said here.
+fn foreign(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "ssh" => {
+            "ssmfwd shell TARGET opens a shell; ssmfwd ssh-config --install has ssh reach targets by their id"
+        }
+        "connect" | "login" | "start-session" => {
+            "ssmfwd shell TARGET opens a shell; ssmfwd TARGET FORWARD makes a port local"
+        }
+        "forward" | "port-forward" | "tunnel" => {
+            "no subcommand is needed: ssmfwd TARGET FORWARD, as in ssmfwd i-0abc 80:9090"
+        }
+        "list" | "ls" => "ssmfwd targets lists what there is",
+        "run" | "send-command" => "ssmfwd exec TARGET -- COMMAND runs a command",
+        "version" => "ssmfwd --version prints it",
+        _ => return None,
+    })
+}
+
+/// Whether the command line lacks what a forward to a target of any name would have.
+fn is_no_forward(error: &Error) -> bool {
+    let is_forward = |name: &String| name.starts_with("<FORWARD>");
+    match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, _) => true,
+        (_, Some(ContextValue::String(name))) => is_forward(name),
+        (_, Some(ContextValue::Strings(names))) => names.iter().any(is_forward),
+        _ => false,
+    }
+}
+
 /// The subcommand of which `word` is a misspelling.
 fn similar_subcommand(word: &str) -> Option<&'static str> {
     let names = Page::value_variants().iter().map(|page| page.name());
@@ -67,11 +104,16 @@ fn similar_subcommand(word: &str) -> Option<&'static str> {
     (SIMILARITY..1.0).contains(&similarity).then_some(name)
 }
 
-/// Where `value`, which is no FORWARD, belongs: in front of one, or behind `--`.
+/// Where `value`, which is no FORWARD, belongs: in front of one, in front of the target, or behind `--`.
 fn misplaced(target: &str, value: &str, rest: &[&str]) -> Option<String> {
     let is_forward = |word: &str| word.parse::<Forward>().is_ok();
     if is_forward(target) {
         return Some(format!("the target comes first: ssmfwd {value} {target}"));
+    }
+    if Page::from_str(value, false).is_ok() {
+        return Some(format!(
+            "the subcommand comes first: ssmfwd {value} {target}"
+        ));
     }
     let mut before = rest.iter().take_while(|word| **word != value);
     let is_behind_forward = before.any(|word| is_forward(word));

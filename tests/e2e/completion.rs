@@ -53,10 +53,11 @@ impl Fixture {
 }
 
 /// What is offered for a line, and what the word is completed to: in bash only what comes after its word breaks.
-const CASES: [(&str, &[&str]); 8] = [
+const CASES: [(&str, &[&str]); 9] = [
     ("ssmfwd web", &["web-1"]),
     ("ssmfwd i-0a", &["i-0a1", "i-0a2", "i-0a3"]),
     ("ssmfwd shell w", &["web-1"]),
+    ("ssmfwd -v --any shell --esc", &["--escape-char"]),
     ("ssmfwd proxy @b", &["@bastion"]),
     ("ssmfwd --profile p", &["preview", "prod"]),
     ("ssmfwd exec --profile=c", &["--profile=ci"]),

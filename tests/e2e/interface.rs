@@ -188,6 +188,41 @@ async fn verbose_tells_of_connections() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_session_is_told_without_repeating_which() {
+    let fixture = Fixture::new().await;
+    let arguments = ["-v", "--no-reconnect", TARGET, "7:0"];
+    let mut client = Client::spawn(fixture.command(&arguments));
+    client.stderr_line(" is now ").await;
+    let id = fixture.lab.sessions()[0].id.clone();
+    fixture.lab.inject(Fault::Terminate);
+    let exit = client.exit().await;
+    exit.expect(6, &[&format!("\nsession {id} was ended by ")]);
+    let doubled = format!("session {id} ended: session {id}");
+    assert!(!exit.stderr.contains(&doubled), "{}", exit.stderr);
+}
+
+#[tokio::test]
+async fn options_may_stand_before_the_subcommand() {
+    let fixture = Fixture::new().await;
+    let exit = fixture
+        .run(&[
+            "-v",
+            "--region",
+            "us-east-1",
+            "exec",
+            TARGET,
+            "--",
+            "echo",
+            "hi",
+        ])
+        .await;
+    exit.expect(0, &["session "]);
+    assert_eq!(exit.stdout, "hi\n");
+    let exit = fixture.run(&["--json", "targets"]).await;
+    assert_eq!(exit.events()[0]["id"], TARGET, "{}", exit.stderr);
+}
+
+#[tokio::test]
 async fn what_a_command_has_written_arrives_before_its_forwards_end() {
     const LEN: usize = 3_000_000;
     let (counted, mut counts) = tokio::sync::mpsc::unbounded_channel();
