@@ -153,6 +153,10 @@ pub enum Job {
     /// Print the completion script of a shell.
     ///
     /// For bash: ssmfwd completions bash > ~/.local/share/bash-completion/completions/ssmfwd
+    ///
+    /// For zsh, with ~/.zfunc in $fpath: ssmfwd completions zsh > ~/.zfunc/_ssmfwd
+    ///
+    /// For fish: ssmfwd completions fish > ~/.config/fish/completions/ssmfwd.fish
     Completions {
         /// The shell the script is for.
         shell: Shell,

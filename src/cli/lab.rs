@@ -93,6 +93,10 @@ pub struct AgentArgs {
     /// messages, alter=1% changes a bit, which only an encrypted session notices, and seed=7 makes the same faults happen
     /// again.
     ///
+    /// deny=StartSession refuses an API operation as a missing permission would, forbid=StartSession as an organization
+    /// would; missing-document=NAME takes a document away, and clock-ahead=600s has the services' clock wrong. garbage,
+    /// silent, mute and refuse-upgrade are gateways that do not do their work.
+    ///
     /// What begins at a moment is written NAME@AFTER/EVERY, what holds for a time NAME=FOR@AFTER/EVERY: cut/60s has the
     /// gateway close every connection once a minute, black-hole=30s@10s lets nothing pass for half a minute, ten seconds
     /// from now. Moments: cut, reset, kill-agents, terminate, expire-tokens, expire-cells, replace=i-0abc:i-0def,

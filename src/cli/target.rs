@@ -35,6 +35,8 @@ pub struct ConfigArgs {
 
 /// The arguments of `ssmfwd targets`.
 #[derive(Debug, Args)]
+#[command(mut_arg("json", |arg| arg.help(JSON).long_help(JSON_LONG)))]
+#[command(mut_arg("verbose", |arg| arg.help("Print more: -vv debug logs, -vvv every message")))]
 pub struct TargetsArgs {
     /// Only what this names, written as TARGET is elsewhere, such as a Name tag, tag:Key=Value or ecs:CLUSTER/SERVICE.
     #[arg(add = completion::targets())]
@@ -83,3 +85,10 @@ impl ConfigArgs {
         }
     }
 }
+
+const JSON: &str = "Print the list as JSON, one object per line";
+
+const JSON_LONG: &str = "\
+Print the list as JSON, one object per line
+
+What is not known of a target is left out. An error is an object whose event is error.";

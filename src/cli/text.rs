@@ -78,13 +78,14 @@ pub(super) const EXAMPLES_AND_EXIT_CODES: &str = concat!(
     "
 
 Exit codes:
-  0  done, or stopped by the user
-  1  failure
-  2  the command line is wrong
-  3  credentials are missing, expired, or do not permit the call
-  4  the target is unknown or not connected to Systems Manager
-  5  a local address cannot be listened on
-  6  the service or the agent ended a running session
+  0    done, or stopped by the user
+  1    failure
+  2    the command line is wrong
+  3    credentials are missing, expired, or do not permit the call
+  4    the target is unknown or not connected to Systems Manager
+  5    a local address cannot be listened on
+  6    the service or the agent ended a running session, and no other one follows
+  130  interrupted before there was a result
   With -- COMMAND, the exit code is the command's own once it has started, unless its
   forwards fail first: it is stopped then.
   With exec, it is the remote command's own; 255 if a signal has killed it."
