@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgAction, Args, value_parser};
 
+#[cfg(feature = "lab")]
+use super::EmbeddedLabArgs;
 use super::{AwsArgs, OutputArgs, SelectionArgs, parse_parameter, parse_reason};
 use crate::completion;
 
@@ -68,6 +70,10 @@ pub struct ProxyArgs {
     /// Print more to standard error: -v how the session ended, -vv also debug logs, -vvv every message.
     #[arg(long, short, action = ArgAction::Count, help_heading = "Output options")]
     pub verbose: u8,
+
+    #[cfg(feature = "lab")]
+    #[command(flatten)]
+    pub lab: EmbeddedLabArgs,
 }
 
 impl ProxyArgs {

@@ -36,15 +36,8 @@ pub async fn run(settings: ExecSettings, printer: Printer) -> Result<ExitCode, F
         ExecSettings::Plain(settings) => settings,
     };
     let (shutdown, mut interrupts) = signals::cancelled_but_by_interrupts()?;
-    let document = settings.request.document.clone();
-    let documents = document.map(|name| (name, SessionKind::Command));
-    let documents = documents.into_iter().collect();
-    let service = Service::start(
-        &settings.service,
-        Some(settings.request.target.selector()),
-        documents,
-    )
-    .await?;
+    let service =
+        Service::start_for(&settings.request, SessionKind::Command, &settings.service).await?;
     let outcome = match start(&service, settings, &printer, &shutdown, &mut interrupts).await {
         Ok(mut session) => {
             greet(&session, &printer);

@@ -6,19 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ssmfwd_protocol::config::Config;
+use ssmfwd_protocol::session::SessionKind;
 use tokio_util::sync::CancellationToken;
 
 use super::bridge::Bridge;
-use super::outages::observer;
-use super::service::greet;
+use super::service::{Service, begin, greet};
 use crate::aws::{Aws, StartSession, Target, TargetKind};
 use crate::cli::{KeyArgs, ProxyArgs};
 use crate::failure::{Exit, Failure};
-use crate::known_targets::KnownTargets;
 use crate::local::stdio::Carried;
 use crate::output::{self, Event, Printer, Verbosity};
-use crate::session::{self, Session, StartError};
-use crate::settings::override_parameters;
+use crate::session::{Session, StartError};
+use crate::settings::{ServiceSettings, override_parameters};
 use crate::signals;
 use crate::ssh::key::PublicKey;
 use crate::ssh::key_file::{self, KeyFile};
@@ -37,13 +36,31 @@ pub async fn run(args: ProxyArgs, printer: Printer) -> Result<ExitCode, Failure>
         check_key(&args.key, &id)?;
     }
     let key = Key::of(&args.key)?;
-    match start(&args, &target, key.as_ref(), &printer, &shutdown).await {
+    let request = request(&args, &target);
+    let service = Service::start_for(&request, PORT, &service_settings(&args)).await?;
+    let started = start(&service, &args, request, key.as_ref(), &printer, &shutdown);
+    let outcome = match started.await {
         Ok(session) => Ok(serve(session, &args, bridge, &printer, &shutdown).await),
         Err(StartError::Failed(failure)) => Err(failure),
         Err(StartError::Interrupted { may_have_begun }) => {
             tracing::debug!(may_have_begun, "interrupted");
             Ok(ExitCode::SUCCESS)
         }
+    };
+    service.shutdown().await;
+    outcome
+}
+
+/// What the document starts.
+const PORT: SessionKind = SessionKind::Port {
+    is_multiplexed: false,
+};
+
+fn service_settings(args: &ProxyArgs) -> ServiceSettings {
+    ServiceSettings {
+        aws: args.aws.clone(),
+        #[cfg(feature = "lab")]
+        lab: args.lab.lab.then(|| args.lab.clone()),
     }
 }
 
@@ -57,28 +74,16 @@ fn identifier(target: &str) -> &str {
 
 /// Starts the session and pushes the key, both at once: neither is of use alone.
 async fn start(
+    service: &Service,
     args: &ProxyArgs,
-    target: &Target,
+    request: StartSession,
     key: Option<&Key>,
     printer: &Printer,
     shutdown: &CancellationToken,
 ) -> Result<Session, StartError> {
-    let interrupted = StartError::Interrupted {
-        may_have_begun: false,
-    };
-    let options = args.aws.clone().into();
-    let aws = tokio::select! {
-        aws = Aws::load(&options) => Arc::new(aws.map_err(StartError::Failed)?),
-        () = shutdown.cancelled() => return Err(interrupted),
-    };
-    let is_looked_up = target.current().is_none();
-    let id = tokio::select! {
-        id = aws.resolve(target) => id.map_err(StartError::Failed)?,
-        () = shutdown.cancelled() => return Err(interrupted),
-    };
-    if is_looked_up {
-        KnownTargets::of(&aws).add_found(target, &id);
-    }
+    let aws = service.aws_with(&request.target, printer, shutdown).await?;
+    let id = aws.resolve(&request.target).await;
+    let id = id.map_err(StartError::Failed)?;
     check_key(&args.key, &id).map_err(StartError::Failed)?;
     let abandoned = shutdown.child_token();
     let pushing = async {
@@ -91,19 +96,17 @@ async fn start(
         }
         pushed
     };
-    let options = session::Options {
-        config: Config {
-            payload_len: args.payload_size.into(),
-            ..Config::default()
-        },
-        observer: observer(*printer),
-        ..session::Options::default()
+    let config = Config {
+        payload_len: args.payload_size.into(),
+        ..Config::default()
     };
-    let starting = Session::start(Arc::clone(&aws), request(args, target), options, &abandoned);
+    let starting = begin(Arc::clone(&aws), request, config, printer, &abandoned);
     let (started, pushed) = tokio::join!(starting, async {
         tokio::select! {
             pushed = pushing => pushed.map_err(StartError::Failed),
-            () = shutdown.cancelled() => Err(interrupted),
+            () = shutdown.cancelled() => Err(StartError::Interrupted {
+                may_have_begun: false,
+            }),
         }
     });
     match (started, pushed) {

@@ -9,7 +9,7 @@ use ssmfwd_protocol::session::SessionKind;
 use tokio_util::sync::CancellationToken;
 
 use super::outages::observer;
-use crate::aws::{Aws, Options, Selector, StartSession};
+use crate::aws::{Aws, Options, Selector, StartSession, Target};
 use crate::failure::Failure;
 #[cfg(feature = "lab")]
 use crate::lab::Lab;
@@ -61,6 +61,21 @@ impl Service {
         Ok(Self { options })
     }
 
+    /// Starts the lab if one is wanted, in which the target of `request` exists, and its document as one of `kind`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Service::start`].
+    pub(super) async fn start_for(
+        request: &StartSession,
+        kind: SessionKind,
+        settings: &ServiceSettings,
+    ) -> Result<Self, Failure> {
+        let document = request.document.clone();
+        let documents = document.map(|name| (name, kind)).into_iter().collect();
+        Self::start(settings, Some(request.target.selector()), documents).await
+    }
+
     /// What the user selected.
     pub(super) fn options(&self) -> &Options {
         &self.options
@@ -78,12 +93,27 @@ impl Service {
         }
     }
 
-    /// Starts the one session of a command, after asking the user for its target if need be, and has `printer` say what
-    /// becomes of its connection.
+    /// Loads the configuration of AWS and finds `target`, after asking the user for it if need be.
     ///
     /// # Errors
     ///
-    /// As [`Session::start`] and [`Service::aws`].
+    /// As [`Service::aws`] and [`settle`].
+    pub(super) async fn aws_with(
+        &self,
+        target: &Target,
+        printer: &Printer,
+        shutdown: &CancellationToken,
+    ) -> Result<Arc<Aws>, StartError> {
+        let aws = self.aws(shutdown).await?;
+        settle(&aws, target, printer, shutdown).await?;
+        Ok(aws)
+    }
+
+    /// Starts the one session of a command, as [`begin`] does once its target is found.
+    ///
+    /// # Errors
+    ///
+    /// As [`Service::aws_with`] and [`begin`].
     pub(super) async fn session(
         &self,
         request: StartSession,
@@ -91,14 +121,8 @@ impl Service {
         printer: &Printer,
         shutdown: &CancellationToken,
     ) -> Result<Session, StartError> {
-        let aws = self.aws(shutdown).await?;
-        settle(&aws, &request.target, printer, shutdown).await?;
-        let options = session::Options {
-            config,
-            observer: observer(*printer),
-            ..session::Options::default()
-        };
-        Session::start(aws, request, options, shutdown).await
+        let aws = self.aws_with(&request.target, printer, shutdown).await?;
+        begin(aws, request, config, printer, shutdown).await
     }
 
     /// Ends the lab, if there is one.
@@ -113,6 +137,26 @@ impl Service {
     #[cfg(not(feature = "lab"))]
     #[expect(clippy::unused_async, reason = "as with labs")]
     pub(super) async fn shutdown(self) {}
+}
+
+/// Starts the one session of a command, and has `printer` say what becomes of its connection.
+///
+/// # Errors
+///
+/// As [`Session::start`].
+pub(super) async fn begin(
+    aws: Arc<Aws>,
+    request: StartSession,
+    config: Config,
+    printer: &Printer,
+    shutdown: &CancellationToken,
+) -> Result<Session, StartError> {
+    let options = session::Options {
+        config,
+        observer: observer(*printer),
+        ..session::Options::default()
+    };
+    Session::start(aws, request, options, shutdown).await
 }
 
 /// What a command makes of a session that was not started: `interrupted` if the user did not want it any more.

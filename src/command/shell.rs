@@ -33,15 +33,8 @@ use screen::Screen;
 /// When there is no session, or it ends before its program does.
 pub async fn run(settings: ConsoleSettings, printer: Printer) -> Result<ExitCode, Failure> {
     let shutdown = signals::cancelled_by_signals()?;
-    let document = settings.request.document.clone();
-    let documents = document.map(|name| (name, SessionKind::Shell));
-    let documents = documents.into_iter().collect();
-    let service = Service::start(
-        &settings.service,
-        Some(settings.request.target.selector()),
-        documents,
-    )
-    .await?;
+    let service =
+        Service::start_for(&settings.request, SessionKind::Shell, &settings.service).await?;
     let size = terminal_size();
     let mut config = Config {
         payload_len: settings.payload_len,

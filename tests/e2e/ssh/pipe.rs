@@ -29,6 +29,34 @@ async fn expect_end(fixture: &Fixture, child: Child, code: i32) {
     fixture.no_session_left().await;
 }
 
+/// A lab of its own is as good as any.
+#[tokio::test]
+async fn an_embedded_lab_is_reached() {
+    let fixture = Fixture::new().await;
+    for options in [
+        &["i-0abc"][..],
+        &["web", "--document", "Mine"],
+        &["db", "--node", "i-0def,Name=db"],
+    ] {
+        let mut command = fixture.bare_command();
+        command
+            .args(["proxy", "--lab", "--half-close=1"])
+            .args(options)
+            .arg("7")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(b"hello").await.unwrap();
+        let mut answer = [0; 5];
+        let stdout = child.stdout.as_mut().unwrap();
+        let reading = stdout.read_exact(&mut answer);
+        bounded("the echo", reading).await.unwrap();
+        assert_eq!(&answer, b"hello", "{options:?}");
+    }
+}
+
 /// The documents whose agents carry raw bytes and a multiplexer's frames.
 const DOCUMENTS: [&str; 2] = ["AWS-StartSSHSession", "AWS-StartPortForwardingSession"];
 
