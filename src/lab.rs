@@ -337,7 +337,7 @@ impl Lab {
     ///
     /// When `text` is not understood; nothing has changed then.
     pub fn update_chaos(&self, text: &str) -> Result<(), ParseChaosError> {
-        self.shared.update_chaos(text)
+        self.shared.update_chaos(text).map(drop)
     }
 
     /// Has a fault begin now. What it does at once is ordered when this returns, and seen soon after.

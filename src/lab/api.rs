@@ -139,6 +139,25 @@ fn dispatch(shared: &Arc<Shared>, call: Call<'_>, body: &[u8]) -> Result<Value, 
     }
 }
 
+/// What [`dispatch`] knows, which is what can be denied.
+pub(super) const OPERATIONS: [&str; 15] = [
+    "StartSession",
+    "ResumeSession",
+    "TerminateSession",
+    "DescribeSessions",
+    "DescribeInstanceInformation",
+    "DescribeInstanceProperties",
+    "GetConnectionStatus",
+    "DescribeDocument",
+    "GetDocument",
+    "GenerateDataKey",
+    "Decrypt",
+    "ExecuteCommand",
+    "ListTasks",
+    "DescribeTasks",
+    "SendSSHPublicKey",
+];
+
 /// What the services' operations are prefixed with.
 const SERVICES: [(&str, Service); 4] = [
     ("AmazonSSM.", Service::Ssm),
@@ -302,6 +321,7 @@ const MAX_PAGE_LEN: usize = 50;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lab::testing;
 
     #[test]
     fn a_list_is_cut_into_pages() {
@@ -324,6 +344,22 @@ mod tests {
                 .code,
             "InvalidNextToken"
         );
+    }
+
+    #[tokio::test]
+    async fn every_operation_that_can_be_denied_is_known() {
+        let lab = testing::lab(|_| {}).await;
+        for operation in OPERATIONS {
+            let is_known = SERVICES.into_iter().any(|(_, service)| {
+                let call = Call {
+                    service,
+                    operation,
+                    region: auth::REGION,
+                };
+                dispatch(&lab.shared, call, b"{}") != Err(unknown_operation())
+            });
+            assert!(is_known, "{operation}");
+        }
     }
 
     #[test]

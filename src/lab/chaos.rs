@@ -13,6 +13,7 @@ pub use self::fault::{Condition, Fault, Scheduled};
 pub(super) use self::frames::{Alter, Faults};
 pub use self::value::Probability;
 use self::value::{format_duration, parse_duration};
+use super::api::OPERATIONS;
 
 /// The faults a lab injects. The default injects none.
 ///
@@ -118,7 +119,7 @@ pub enum ParseChaosError {
     InvalidHost(String),
     #[error("'{0}' is not a seed (a whole number)")]
     InvalidSeed(String),
-    #[error("'{0}' is not an API operation that can be denied (as StartSession)")]
+    #[error("'{0}' is not an API operation of the lab ({list})", list = OPERATIONS.join(", "))]
     InvalidOperation(String),
     #[error("'{0}' and '{1}' cannot both be had: a gateway fails in one way")]
     Conflict(&'static str, &'static str),
@@ -217,10 +218,10 @@ fn duration(name: &'static str, value: Option<&str>) -> Result<Duration, ParseCh
         })
 }
 
-/// An API operation.
+/// An API operation of the lab's.
 fn operation(name: &'static str, value: Option<&str>) -> Result<String, ParseChaosError> {
     let value = value.ok_or(ParseChaosError::MissingValue(name, "StartSession"))?;
-    match !value.is_empty() && value.bytes().all(|b| b.is_ascii_alphabetic()) {
+    match OPERATIONS.contains(&value) {
         true => Ok(value.to_owned()),
         false => Err(ParseChaosError::InvalidOperation(value.to_owned())),
     }
@@ -386,14 +387,15 @@ mod tests {
                 "mute,silent",
                 "'mute' and 'silent' cannot both be had: a gateway fails in one way",
             ),
-            (
-                "deny=",
-                "'' is not an API operation that can be denied (as StartSession)",
-            ),
         ] {
             assert_eq!(parse(text).unwrap_err().to_string(), expected);
         }
         let unknown = parse("explode").unwrap_err().to_string();
         assert!(unknown.starts_with("unknown fault 'explode' (delay, "));
+        for text in ["deny=Nonsense", "forbid=Nonsense"] {
+            let unknown = parse(text).unwrap_err().to_string();
+            let expected = "'Nonsense' is not an API operation of the lab (StartSession, ";
+            assert!(unknown.starts_with(expected), "{unknown}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::server::{Answer, plain};
 use super::session::{EndedBy, SessionRecord, SessionState};
-use super::{Chaos, ParseChaosError, Shared};
+use super::{Fault, ParseChaosError, Shared};
 
 /// What the paths begin with that this API answers.
 pub(super) const PATH: &str = "/lab/";
@@ -17,36 +17,36 @@ pub(super) const PATH: &str = "/lab/";
 /// Answers a request; `path` is what follows [`PATH`].
 pub(super) fn answer(shared: &Arc<Shared>, method: &Method, path: &str, body: &[u8]) -> Answer {
     match (path, method) {
-        ("chaos", &Method::GET) => chaos(shared),
+        ("chaos", &Method::GET) => chaos(shared, &[]),
         ("chaos", &Method::POST) => change(shared, body, |text| shared.update_chaos(text)),
-        ("chaos", &Method::PUT) => change(shared, body, |text| {
-            shared.set_chaos(text.parse::<Chaos>()?);
-            Ok(())
-        }),
+        ("chaos", &Method::PUT) => change(shared, body, |text| Ok(shared.set_chaos(text.parse()?))),
         ("sessions", &Method::GET) => sessions(shared),
         ("chaos" | "sessions", _) => plain(StatusCode::METHOD_NOT_ALLOWED, "wrong method\n"),
         _ => plain(StatusCode::NOT_FOUND, "not found\n"),
     }
 }
 
-fn chaos(shared: &Shared) -> Answer {
-    let text = match shared.in_force().to_string() {
+/// Tells what was done just now, which leaves nothing behind, and what goes wrong from now on.
+fn chaos(shared: &Shared, done: &[Fault]) -> Answer {
+    let done = done.iter().map(|fault| format!("done: {fault}\n"));
+    let done: String = done.collect();
+    let in_force = match shared.in_force().to_string() {
         text if text.is_empty() => "nothing is in force".to_owned(),
         text => text,
     };
-    with_body(StatusCode::OK, "text/plain", format!("{text}\n"))
+    with_body(StatusCode::OK, "text/plain", format!("{done}{in_force}\n"))
 }
 
 fn change(
     shared: &Shared,
     body: &[u8],
-    apply: impl FnOnce(&str) -> Result<(), ParseChaosError>,
+    apply: impl FnOnce(&str) -> Result<Vec<Fault>, ParseChaosError>,
 ) -> Answer {
     let Ok(text) = std::str::from_utf8(body) else {
         return plain(StatusCode::BAD_REQUEST, "not text\n");
     };
     match apply(text.trim()) {
-        Ok(()) => chaos(shared),
+        Ok(done) => chaos(shared, &done),
         Err(error) => with_body(StatusCode::BAD_REQUEST, "text/plain", format!("{error}\n")),
     }
 }

@@ -18,8 +18,9 @@ pub(super) struct Schedule {
 }
 
 impl Shared {
-    /// Ends everything that goes wrong, and has `chaos` be what goes wrong from now on.
-    pub(super) fn set_chaos(self: &Arc<Self>, mut chaos: Chaos) {
+    /// Ends everything that goes wrong, and has `chaos` be what goes wrong from now on. Returns what [`in_force`](Self::in_force)
+    /// does not tell: what was done at once.
+    pub(super) fn set_chaos(self: &Arc<Self>, mut chaos: Chaos) -> Vec<Fault> {
         let cancel = self.shutdown.child_token();
         std::mem::replace(&mut *lock(&self.schedule.cancel), cancel).cancel();
         self.conditions.release_all();
@@ -27,15 +28,18 @@ impl Shared {
         self.machines.reconnect_all();
         let faults = std::mem::take(&mut chaos.faults);
         self.conditions.update(|standing| *standing = chaos);
-        self.schedule(faults);
+        self.schedule(faults)
     }
 
-    /// Changes what `text` names.
+    /// Changes what `text` names, and returns what was done at once as [`set_chaos`](Self::set_chaos) does.
     ///
     /// # Errors
     ///
     /// When `text` is not understood; nothing has changed then.
-    pub(super) fn update_chaos(self: &Arc<Self>, text: &str) -> Result<(), ParseChaosError> {
+    pub(super) fn update_chaos(
+        self: &Arc<Self>,
+        text: &str,
+    ) -> Result<Vec<Fault>, ParseChaosError> {
         let mut chaos = Chaos::clone(&self.conditions.chaos());
         chaos.faults.clear();
         chaos.update(text)?;
@@ -44,8 +48,7 @@ impl Shared {
             chaos.faults = std::mem::take(&mut standing.faults);
             *standing = chaos;
         });
-        self.schedule(faults);
-        Ok(())
+        Ok(self.schedule(faults))
     }
 
     /// What goes wrong now and is still to go wrong: the standing chaos and what holds for a time, of which the time is
@@ -67,10 +70,12 @@ impl Shared {
         chaos
     }
 
-    fn schedule(self: &Arc<Self>, faults: Vec<Scheduled>) {
+    fn schedule(self: &Arc<Self>, faults: Vec<Scheduled>) -> Vec<Fault> {
+        let mut done = Vec::new();
         for scheduled in faults {
             if scheduled.first().is_zero() && scheduled.every.is_none() {
                 self.inject(&scheduled.fault);
+                done.push(scheduled.fault);
                 continue;
             }
             self.conditions
@@ -80,6 +85,8 @@ impl Shared {
             self.tracker
                 .spawn(cancelled.run_until_cancelled_owned(happening));
         }
+        done.retain(Fault::is_done_at_once);
+        done
     }
 
     /// Has a fault begin now.

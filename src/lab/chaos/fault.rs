@@ -172,6 +172,21 @@ impl Fault {
         parsed.ok_or_else(|| ParseChaosError::InvalidHost(value.to_owned()))
     }
 
+    /// Whether it is done with its beginning: what goes wrong from then on does not tell of it.
+    pub(in crate::lab) fn is_done_at_once(&self) -> bool {
+        match self {
+            Self::Cut
+            | Self::Reset
+            | Self::KillAgents
+            | Self::LoseAgents(_)
+            | Self::Terminate
+            | Self::ExpireTokens
+            | Self::ExpireCells
+            | Self::ReplaceTarget { .. } => true,
+            Self::Offline { .. } | Self::MoveHost { .. } | Self::Holds(..) => false,
+        }
+    }
+
     fn name(&self) -> &'static str {
         match self {
             Self::Cut => "cut",

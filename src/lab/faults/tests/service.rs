@@ -320,7 +320,11 @@ async fn the_control_api_changes_chaos_and_lists_sessions_even_in_a_black_hole()
     let put = control(&lab, "PUT /lab/chaos", "", "").await;
     assert_eq!(put, ok("nothing is in force\n"));
     let post = control(&lab, "POST /lab/chaos", "", "reset").await;
-    assert_eq!(post, put, "a moment is over at once");
+    assert_eq!(post, ok("done: reset\nnothing is in force\n"));
+    let put = control(&lab, "PUT /lab/chaos", "", "cut,drop=1%,lose-agents=1s").await;
+    assert_eq!(put, ok("done: cut\ndone: lose-agents=1s\ndrop=1%\n"));
+    let put = control(&lab, "GET /lab/chaos", "", "").await;
+    assert_eq!(put, ok("drop=1%\n"));
 }
 
 #[tokio::test]
