@@ -74,10 +74,10 @@ impl Aws {
         let region = source.region(flag, &profiles, &http_client).await?;
 
         let sdk = sdk_config(options, region.clone(), http_client.clone()).await;
-        let endpoint_url = options.endpoint_url.clone();
-        let mut flags = options.endpoints.clone();
-        flags.extend(endpoint_url.map(|url| (Service::Ssm, url)));
-        let endpoints = Endpoints::resolve(&flags, &sdk, |name| source.is_set(name))?;
+        let endpoint_url = options.endpoint_url.as_deref();
+        let endpoints = Endpoints::resolve(&options.endpoints, endpoint_url, &sdk, |name| {
+            source.is_set(name)
+        })?;
         let host = resolve_host(&sdk, endpoints.get(Service::Ssm)).await?;
 
         let credentials = CachedProvider::new(provider(profile, &sdk));

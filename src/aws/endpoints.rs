@@ -52,7 +52,7 @@ impl Service {
     ///
     /// [`Exit::Usage`] if it cannot be one, or holds a password, which is not shown.
     pub fn check_endpoint(self, text: &str) -> Result<(), Failure> {
-        parse(self, text).map(drop)
+        parse(self, text, FLAG).map(drop)
     }
 
     /// The service an IAM action is of, if its address can be replaced.
@@ -90,22 +90,36 @@ impl FromStr for Service {
 
 /// The addresses the user has given, by flag, environment or profile. A service without one is called where AWS has it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Endpoints(BTreeMap<Service, Url>);
+pub(super) struct Endpoints(BTreeMap<Service, Endpoint>);
+
+#[derive(Debug, Clone)]
+struct Endpoint {
+    url: Url,
+    /// The option, the variable or the file it is from.
+    origin: String,
+}
 
 impl Endpoints {
-    /// Puts `flags` before what the environment and the profile say. `is_set` tells whether an environment variable is.
+    /// Puts the `flags` of `--endpoint`, and the URL of `--endpoint-url`, before what the environment and the profile say.
+    /// `is_set` tells whether an environment variable is.
     ///
     /// # Errors
     ///
     /// [`Exit::Usage`] if an address cannot be one, or a flag gives two for one service.
     pub(super) fn resolve(
         flags: &[(Service, String)],
+        endpoint_url: Option<&str>,
         sdk: &SdkConfig,
         is_set: impl Fn(&str) -> bool,
     ) -> Result<Self, Failure> {
+        let flags = flags
+            .iter()
+            .map(|(service, text)| (*service, text.as_str(), FLAG));
+        let endpoint_url = endpoint_url.map(|text| (Service::Ssm, text, "--endpoint-url"));
         let mut endpoints = BTreeMap::new();
-        for (service, text) in flags {
-            if endpoints.insert(*service, parse(*service, text)?).is_some() {
+        for (service, text, origin) in flags.chain(endpoint_url) {
+            let endpoint = parse(service, text, origin)?;
+            if endpoints.insert(service, endpoint).is_some() {
                 let message = format!("two endpoints are given for {}", service.name());
                 return Err(Failure::new(Exit::Usage, message));
             }
@@ -114,7 +128,12 @@ impl Endpoints {
             if !endpoints.contains_key(&service)
                 && let Some(text) = configured(service, sdk, &is_set)
             {
-                endpoints.insert(service, parse(service, &text)?);
+                let variable = format!("AWS_ENDPOINT_URL_{}", service.id());
+                let origin = [variable.as_str(), "AWS_ENDPOINT_URL"]
+                    .into_iter()
+                    .find(|variable| is_set(variable))
+                    .unwrap_or("the AWS configuration file");
+                endpoints.insert(service, parse(service, &text, origin)?);
             }
         }
         Ok(Self(endpoints))
@@ -122,13 +141,14 @@ impl Endpoints {
 
     /// The address of a service, if the user has given one.
     pub(super) fn get(&self, service: Service) -> Option<&Url> {
-        self.0.get(&service)
+        self.0.get(&service).map(|endpoint| &endpoint.url)
     }
 
     /// Every address the user has given.
     pub(super) fn all(&self) -> Vec<(Service, Url)> {
         let all = self.0.iter();
-        all.map(|(service, url)| (*service, url.clone())).collect()
+        all.map(|(service, endpoint)| (*service, endpoint.url.clone()))
+            .collect()
     }
 
     /// `sdk` with the address of `service`.
@@ -147,7 +167,16 @@ impl Aws {
     pub(super) fn sdk_for(&self, service: Service) -> SdkConfig {
         self.endpoints.applied(&self.sdk, service)
     }
+
+    /// Where the user has given the message gateway's address: an option, a variable or a file. `None` for the gateway's own.
+    pub(crate) fn gateway_origin(&self) -> Option<&str> {
+        let endpoint = self.endpoints.0.get(&Service::SsmMessages);
+        endpoint.map(|endpoint| endpoint.origin.as_str())
+    }
 }
+
+/// The option of which an address is, as messages name it.
+const FLAG: &str = "--endpoint";
 
 /// A configuration that says nothing about any service.
 #[derive(Debug)]
@@ -179,7 +208,7 @@ fn configured(service: Service, sdk: &SdkConfig, is_set: impl Fn(&str) -> bool) 
     found.filter(|url| is_set("AWS_ENDPOINT_URL_SSMMESSAGES") || sdk.endpoint_url() != Some(url))
 }
 
-fn parse(service: Service, text: &str) -> Result<Url, Failure> {
+fn parse(service: Service, text: &str, origin: &str) -> Result<Endpoint, Failure> {
     // Whatever stands before an `@` may be a password, even where it ends the authority.
     let (secret, shown) = match text.rsplit_once('@') {
         Some((secret, shown)) => (Some(secret), shown),
@@ -189,7 +218,7 @@ fn parse(service: Service, text: &str) -> Result<Url, Failure> {
         let name = service.name();
         Failure::new(
             Exit::Usage,
-            format!("the endpoint URL `{shown}` of {name} {why}"),
+            format!("the endpoint URL `{shown}` of {name} ({origin}) {why}"),
         )
         .with_hint(format!(
             "it looks like https://vpce-0123-abcd.{name}.eu-central-1.vpce.amazonaws.com"
@@ -216,7 +245,10 @@ fn parse(service: Service, text: &str) -> Result<Url, Failure> {
             "is not encrypted, which only data channels on loopback may be",
         ));
     }
-    Ok(url)
+    Ok(Endpoint {
+        url,
+        origin: origin.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -247,7 +279,7 @@ mod tests {
             .iter()
             .map(|(service, url)| (*service, url.to_string()))
             .collect();
-        Endpoints::resolve(&flags, &sdk.build(), |_| false)
+        Endpoints::resolve(&flags, None, &sdk.build(), |_| false)
     }
 
     fn host(endpoints: &Endpoints, service: Service) -> Option<&str> {
@@ -278,9 +310,11 @@ mod tests {
         for more in ["https://gateway/path", "https://gateway/?query"] {
             let failure = resolve(&[(Service::SsmMessages, more)], &[]).unwrap_err();
             assert!(failure.message.contains("more than a host"), "{failure}");
+            assert!(failure.message.contains(" (--endpoint) "), "{failure}");
         }
-        let plain = resolve(&[(Service::SsmMessages, "http://gateway")], &[]).unwrap_err();
+        let plain = resolve(&[], &[("SSMMESSAGES", "http://gateway")]).unwrap_err();
         assert!(plain.message.contains("is not encrypted"), "{plain}");
+        assert!(plain.message.contains("configuration file"), "{plain}");
         assert!(resolve(&[(Service::SsmMessages, "http://127.0.0.1:1")], &[]).is_ok());
     }
 

@@ -159,7 +159,10 @@ fn service_failure(action: &str, code: &str, message: &str, identity: &Identity)
             Exit::Credentials,
             format!("{action} failed: AWS does not accept the signature ({code})"),
         )
-        .with_hint("check that this machine's clock is right, then the secret access key"),
+        .with_hint(
+            "check that this machine's clock is right, then the secret access key, and that --region and --endpoint-url \
+             belong together",
+        ),
         "TargetNotConnected" => Failure::new(Exit::Target, told).with_hint(SEE_DOCTOR),
         "InvalidInstanceId" | "InvalidTarget" => Failure::new(
             Exit::Target,
@@ -371,7 +374,10 @@ mod tests {
             &sso(),
         );
         assert!(!failure.message.contains("SECRET"));
-        assert!(failure.hint.unwrap().contains("clock"));
+        let hint = failure.hint.unwrap();
+        for cause in ["clock", "secret access key", "--region", "--endpoint-url"] {
+            assert!(hint.contains(cause), "{hint}");
+        }
     }
 
     #[test]

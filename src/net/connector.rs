@@ -3,7 +3,7 @@
 use super::connection::Connection;
 use super::dial;
 use super::proxy::{self, Proxies, Proxy};
-use super::tls::Trust;
+use super::tls::{NoTls, Trust};
 use crate::failure::Failure;
 
 /// Reaches hosts as the user's network wants it. API calls and data channels share one.
@@ -40,7 +40,7 @@ impl Connector {
             }
             None => Connection::Plain(dial::connect(host, port).await?),
         };
-        self.secured(host, stream, is_tls).await
+        Ok(self.secured(host, stream, is_tls).await?)
     }
 
     /// Connects to a proxy itself.
@@ -60,7 +60,12 @@ impl Connector {
         })?;
         let stream = Connection::Plain(stream);
         let secured = self.secured(proxy.host(), stream, proxy.is_tls());
-        secured.await.map_err(unreachable)
+        secured.await.map_err(|error| match error {
+            NoTls::Untrusted(failure) => unreachable(failure),
+            NoTls::Unspoken(failure) => unreachable(failure).with_hint(
+                "most proxies are spoken to without TLS, wherever they lead: write http:// in front of its name, not https://",
+            ),
+        })
     }
 
     /// Returns the proxy on the way to a host, if there is one.
@@ -82,12 +87,41 @@ impl Connector {
         host: &str,
         stream: Connection,
         is_tls: bool,
-    ) -> Result<Connection, Failure> {
+    ) -> Result<Connection, NoTls> {
         match is_tls {
             true => Ok(Connection::Tls(Box::new(
                 self.trust.handshake(host, stream).await?,
             ))),
             false => Ok(stream),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_proxy_without_tls_is_not_to_be_called_https() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let answering = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let answer = b"HTTP/1.0 400 Bad Request\r\n\r\n";
+            socket.write_all(answer).await.unwrap();
+            socket
+        });
+        let url = format!("https://{address}").parse().unwrap();
+        let proxies = Proxies::configured(Some(&url), |_| None);
+        let connector = Connector::new(proxies, Trust::default());
+        let failure = connector.connect("ssm.example", 443, true).await;
+        let failure = failure.unwrap_err();
+        let message = format!("the proxy {address} (--proxy) cannot be reached: ");
+        assert!(failure.message.starts_with(&message), "{failure}");
+        assert!(failure.hint.unwrap().contains("http://"));
+        answering.await.unwrap();
     }
 }

@@ -71,30 +71,33 @@ impl Trust {
     ///
     /// # Errors
     ///
-    /// [`Exit::Failure`] if there are no trusted roots, if the peer's certificate is not trusted, or if the handshake fails or
-    /// does not end in time.
-    pub(crate) async fn handshake<S>(&self, host: &str, stream: S) -> Result<TlsStream<S>, Failure>
+    /// If there are no trusted roots, if the peer's certificate is not trusted, or if the handshake fails or does not end in
+    /// time.
+    pub(crate) async fn handshake<S>(&self, host: &str, stream: S) -> Result<TlsStream<S>, NoTls>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let name = ServerName::try_from(without_brackets(host).to_owned()).map_err(|_| {
-            Failure::new(
+            NoTls::Untrusted(Failure::new(
                 Exit::Failure,
                 format!("`{host}` is no name a certificate can have"),
-            )
+            ))
         })?;
-        let connector = TlsConnector::from(self.client_config()?);
+        let config = self.client_config().map_err(NoTls::Untrusted)?;
+        let connector = TlsConnector::from(config);
         match timeout(HANDSHAKE_DEADLINE, connector.connect(name, stream)).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(explain(&error, host)),
-            Err(_) => Err(Failure::new(
-                Exit::Failure,
-                format!(
-                    "{host} did not finish the TLS handshake within {} s",
-                    HANDSHAKE_DEADLINE.as_secs()
-                ),
-            )
-            .with_hint("something in between accepts the connection and stays silent")),
+            Err(_) => Err(NoTls::Unspoken(
+                Failure::new(
+                    Exit::Failure,
+                    format!(
+                        "{host} did not finish the TLS handshake within {} s",
+                        HANDSHAKE_DEADLINE.as_secs()
+                    ),
+                )
+                .with_hint("something in between accepts the connection and stays silent"),
+            )),
         }
     }
 
@@ -125,6 +128,23 @@ impl Trust {
             );
         }
         Ok(roots)
+    }
+}
+
+/// Why there is no TLS connection. Each failure is an [`Exit::Failure`].
+#[derive(Debug)]
+pub(crate) enum NoTls {
+    /// The peer is not whom it should be, as far as this machine can tell.
+    Untrusted(Failure),
+    /// The peer may not speak TLS at all.
+    Unspoken(Failure),
+}
+
+impl From<NoTls> for Failure {
+    fn from(error: NoTls) -> Self {
+        match error {
+            NoTls::Untrusted(failure) | NoTls::Unspoken(failure) => failure,
+        }
     }
 }
 
@@ -214,27 +234,46 @@ impl ServerCertVerifier for NamingVerifier {
 #[error("it is signed by {0}, whom this machine does not trust")]
 struct UntrustedSigner(String);
 
-fn explain(error: &io::Error, host: &str) -> Failure {
-    let fail = |message| Failure::new(Exit::Failure, message);
+fn explain(error: &io::Error, host: &str) -> NoTls {
+    let untrusted = |why: &dyn std::fmt::Display, hint: &str| {
+        let message = format!("the TLS certificate of {host} is not trusted: {why}");
+        NoTls::Untrusted(Failure::new(Exit::Failure, message).with_hint(hint))
+    };
+    let unspoken = |message: String, hint: &str| {
+        NoTls::Unspoken(Failure::new(Exit::Failure, message).with_hint(hint))
+    };
     match error.get_ref().and_then(|cause| cause.downcast_ref()) {
         Some(rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(why)))) => {
-            fail(format!("the TLS certificate of {host} is not trusted: {why}")).with_hint(match why.is::<UntrustedSigner>() {
-                true => "that looks like TLS inspection, or a CA of your own: give its certificate with --ca-bundle FILE or AWS_CA_BUNDLE",
-                false => "no CA bundle mends that, the certificate itself does not suit a server: a self-signed one must not be a CA's (CA:FALSE)",
-            })
+            untrusted(
+                why,
+                match why.is::<UntrustedSigner>() {
+                    true => {
+                        "that looks like TLS inspection, or a CA of your own: give its certificate with --ca-bundle FILE or AWS_CA_BUNDLE"
+                    }
+                    false => {
+                        "no CA bundle mends that, the certificate itself does not suit a server: a self-signed one must not be a CA's (CA:FALSE)"
+                    }
+                },
+            )
         }
         Some(rustls::Error::InvalidCertificate(
-            why @ (CertificateError::Expired | CertificateError::ExpiredContext { .. } | CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }),
-        )) => fail(format!("the TLS certificate of {host} is not trusted: {why}"))
-            .with_hint("check that this machine's clock is right"),
-        Some(rustls::Error::InvalidCertificate(why)) => {
-            fail(format!("the TLS certificate of {host} is not trusted: {why}"))
-                .with_hint("something else than the service answers at this address: check the endpoint and DNS")
-        }
-        Some(error) => fail(format!("the TLS handshake with {host} failed: {error}"))
-            .with_hint("something that does not speak TLS may listen there: check the endpoint URL"),
-        None => fail(format!("the connection to {host} broke in the TLS handshake: {error}"))
-            .with_hint("a firewall may not let TLS to this host through"),
+            why @ (CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. }),
+        )) => untrusted(why, "check that this machine's clock is right"),
+        Some(rustls::Error::InvalidCertificate(why)) => untrusted(
+            why,
+            "something else than the service answers at this address: check the endpoint and DNS",
+        ),
+        Some(error) => unspoken(
+            format!("the TLS handshake with {host} failed: {error}"),
+            "something that does not speak TLS may listen there: check the endpoint URL",
+        ),
+        None => unspoken(
+            format!("the connection to {host} broke in the TLS handshake: {error}"),
+            "a firewall may not let TLS to this host through",
+        ),
     }
 }
 
@@ -244,6 +283,14 @@ mod tests {
 
     use super::*;
 
+    /// Shakes hands with a peer that does not speak TLS.
+    async fn fail_handshake(stream: tokio::io::DuplexStream) -> Failure {
+        match Trust::default().handshake("localhost", stream).await {
+            Err(NoTls::Unspoken(failure)) => failure,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[tokio::test]
     async fn garbage_instead_of_tls_is_named() {
         let (client, mut server) = tokio::io::duplex(4096);
@@ -251,10 +298,7 @@ mod tests {
             .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
             .await
             .unwrap();
-        let failure = Trust::default()
-            .handshake("localhost", client)
-            .await
-            .unwrap_err();
+        let failure = fail_handshake(client).await;
         assert!(
             failure
                 .message
@@ -267,10 +311,7 @@ mod tests {
     async fn a_peer_that_hangs_up_is_named() {
         let (client, server) = tokio::io::duplex(4096);
         drop(server);
-        let failure = Trust::default()
-            .handshake("localhost", client)
-            .await
-            .unwrap_err();
+        let failure = fail_handshake(client).await;
         assert!(
             failure.message.contains("broke in the TLS handshake"),
             "{failure}"
@@ -280,10 +321,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_peer_is_given_up_on() {
         let (client, _server) = tokio::io::duplex(4096);
-        let failure = Trust::default()
-            .handshake("localhost", client)
-            .await
-            .unwrap_err();
+        let failure = fail_handshake(client).await;
         assert!(failure.message.contains("within 10 s"), "{failure}");
     }
 
@@ -294,10 +332,10 @@ mod tests {
         struct Unsuitable;
         let explained = |error: OtherError| {
             let error = CertificateError::Other(error);
-            explain(
+            Failure::from(explain(
                 &io::Error::other(rustls::Error::InvalidCertificate(error)),
                 "a.example",
-            )
+            ))
         };
         let unknown = explained(OtherError(Arc::new(UntrustedSigner("CN=Corp".to_owned()))));
         assert!(unknown.message.contains("signed by CN=Corp"), "{unknown}");

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use aws_credential_types::Credentials;
 use http::{Request, Response, StatusCode, header};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
@@ -31,6 +32,28 @@ pub async fn open(aws: &Aws, url: &StreamUrl) -> Result<Socket, Failure> {
         true => Some(aws.credentials().await?),
         false => None,
     };
+    let socket = dial(aws, url, credentials).await;
+    let socket = socket.map_err(|failure| match aws.gateway_origin() {
+        // A presigned URL is not led anywhere else.
+        Some(origin) if !url.is_presigned() => Failure {
+            message: format!(
+                "{}; ssmmessages has that address from {origin}",
+                failure.message
+            ),
+            ..failure
+        },
+        _ => failure,
+    })?;
+    debug!(%url, "the data channel's WebSocket is open");
+    Ok(socket)
+}
+
+/// Connects and upgrades; signed, if there are credentials for it.
+async fn dial(
+    aws: &Aws,
+    url: &StreamUrl,
+    credentials: Option<Credentials>,
+) -> Result<Socket, Failure> {
     let connector = aws.connector();
     let connection = connector
         .connect(url.host(), url.port(), url.is_tls())
@@ -40,9 +63,7 @@ pub async fn open(aws: &Aws, url: &StreamUrl) -> Result<Socket, Failure> {
         let headers = sign_upgrade(url, &credentials, aws.region(), SystemTime::now())?;
         request.headers_mut().extend(headers);
     }
-    let socket = upgrade(connection, request, url.host()).await?;
-    debug!(%url, "the data channel's WebSocket is open");
-    Ok(socket)
+    upgrade(connection, request, url.host()).await
 }
 
 /// Longest wait for the answer to the upgrade request. The gateway takes well under a second; a
@@ -166,7 +187,6 @@ fn explain_status<T>(response: &Response<T>, host: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use aws_credential_types::Credentials;
     use futures_util::StreamExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;

@@ -1,9 +1,11 @@
 //! What cannot work is said clearly, with its exit code, and leaves nothing behind.
 
-use ssmfwd::lab::Target;
 use std::net::TcpListener;
 
-use crate::support::{Client, Exit, Fixture, TARGET, connect, expect_reset, unused_port};
+use ssmfwd::lab::Target;
+use tokio::io::AsyncWriteExt;
+
+use crate::support::{Client, Exit, Fixture, TARGET, connect, expect_reset, serve, unused_port};
 
 /// Fails unless no session was ever started.
 #[track_caller]
@@ -81,7 +83,9 @@ async fn wrong_credentials_are_refused() {
     let mut command = fixture.command(&[TARGET, "80:0"]);
     command.env("AWS_SECRET_ACCESS_KEY", "wrong");
     let exit = Client::spawn(command).exit().await;
+    let causes = ["clock", "secret access key", "--region and --endpoint-url"];
     exit.expect(3, &["does not accept the signature", "hint: "]);
+    exit.expect(3, &causes);
     expect_no_session(&fixture);
 }
 
@@ -116,6 +120,60 @@ async fn a_service_that_is_not_there_is_named() {
     let exit = Client::spawn(command).exit().await;
     let refused = format!("failed: 127.0.0.1:{port} refused the connection");
     exit.expect(1, &[&refused, "check the address"]);
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_not_there_is_named_with_what_names_it() {
+    let fixture = Fixture::new().await;
+    let (_reserved, port) = unused_port();
+    let url = format!("http://127.0.0.1:{port}");
+    let refused = format!("127.0.0.1:{port} refused the connection; ");
+    let by_option = fixture
+        .run(&[TARGET, "80:0", "--endpoint", &format!("ssmmessages={url}")])
+        .await;
+    by_option.expect(
+        1,
+        &[&refused, "ssmmessages has that address from --endpoint"],
+    );
+    let mut command = fixture.command(&[TARGET, "80:0"]);
+    command.env("AWS_ENDPOINT_URL_SSMMESSAGES", &url);
+    let by_variable = Client::spawn(command).exit().await;
+    let from = "ssmmessages has that address from AWS_ENDPOINT_URL_SSMMESSAGES";
+    by_variable.expect(1, &[&refused, from]);
+    let path = fixture.directory().join("config");
+    let text = format!(
+        "[default]\nservices = local\n[services local]\nssmmessages =\n  endpoint_url = {url}/x\n"
+    );
+    std::fs::write(&path, text).unwrap();
+    let mut command = fixture.command(&[TARGET, "80:0"]);
+    command
+        .env_remove("AWS_ENDPOINT_URL")
+        .env("AWS_CONFIG_FILE", &path);
+    let by_file = Client::spawn(command).exit().await;
+    by_file.expect(
+        2,
+        &["of ssmmessages (the AWS configuration file) has more than"],
+    );
+    fixture.no_session_left().await;
+}
+
+#[tokio::test]
+async fn a_proxy_that_does_not_speak_tls_is_to_be_called_http() {
+    let fixture = Fixture::new().await;
+    let proxy = serve(async |mut socket| {
+        let answer = b"HTTP/1.0 400 Bad Request\r\n\r\n";
+        // Whoever wants to speak TLS hangs up.
+        let _: std::io::Result<()> = socket.write_all(answer).await;
+    })
+    .await;
+    let mut command = fixture.command(&[TARGET, "80:0", "--region", "us-east-1"]);
+    command
+        .env_remove("AWS_ENDPOINT_URL")
+        .env_remove("AWS_ENDPOINT_URL_SSM")
+        .env("HTTPS_PROXY", format!("https://127.0.0.1:{proxy}"));
+    let exit = Client::spawn(command).exit().await;
+    let unreachable = format!("the proxy 127.0.0.1:{proxy} (HTTPS_PROXY) cannot be reached");
+    exit.expect(1, &[&unreachable, "write http:// in front of its name"]);
 }
 
 #[tokio::test]
