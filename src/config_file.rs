@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use toml::Spanned;
+use toml::{Spanned, Value};
 
 use crate::aws::Selector;
 use crate::failure::{Exit, Failure};
@@ -17,7 +17,8 @@ const VARIABLE: &str = "SSMFWD_CONFIG";
 #[derive(Debug, Default)]
 pub struct ConfigFile {
     path: PathBuf,
-    aliases: BTreeMap<String, Selector>,
+    /// What each stands for, or why it can stand for nothing, which matters only to whoever uses it.
+    aliases: BTreeMap<String, Result<Selector, Failure>>,
 }
 
 /// The file as it is written.
@@ -25,7 +26,7 @@ pub struct ConfigFile {
 #[serde(deny_unknown_fields)]
 struct Document {
     #[serde(default)]
-    alias: BTreeMap<String, Spanned<String>>,
+    alias: BTreeMap<String, Spanned<Value>>,
 }
 
 impl ConfigFile {
@@ -67,23 +68,15 @@ impl ConfigFile {
             let at = error.span().map_or(0, |span| span.start);
             wrong(at, error.message())
         })?;
-        let mut aliases = BTreeMap::new();
-        for (name, selector) in document.alias {
-            let at = selector.span().start;
-            let text = selector.into_inner();
-            if text.starts_with('@') {
-                let why = format!("alias `{name}` stands for another alias");
-                return Err(wrong(at, &why).with_hint("write what that one stands for"));
-            }
-            let selector = text.parse::<Selector>().map_err(|failure| {
-                let why = format!("alias `{name}`: {}", failure.message);
-                Failure {
-                    hint: failure.hint,
-                    ..wrong(at, &why)
-                }
-            })?;
-            aliases.insert(name, selector);
-        }
+        let aliases = document.alias.into_iter().map(|(name, value)| {
+            let at = value.span().start;
+            let selector = meaning(value.as_ref()).map_err(|failure| Failure {
+                hint: failure.hint,
+                ..wrong(at, &format!("alias `{name}`: {}", failure.message))
+            });
+            (name, selector)
+        });
+        let aliases = aliases.collect();
         Ok(Self { path, aliases })
     }
 
@@ -91,10 +84,10 @@ impl ConfigFile {
     ///
     /// # Errors
     ///
-    /// [`Exit::Usage`] if there is none of this name.
+    /// [`Exit::Usage`] if there is none of this name, or it is wrong.
     pub fn alias(&self, name: &str) -> Result<Selector, Failure> {
         if let Some(selector) = self.aliases.get(name) {
-            return Ok(selector.clone());
+            return selector.clone();
         }
         let path = self.path.display();
         let failure = Failure::new(Exit::Usage, format!("there is no alias `{name}` in {path}"));
@@ -106,9 +99,26 @@ impl ConfigFile {
         })
     }
 
+    /// Whether there is an alias of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.aliases.contains_key(name)
+    }
+
     /// The names of the aliases, in alphabetical order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.aliases.keys().map(String::as_str)
+    }
+}
+
+/// What the value of an alias means.
+fn meaning(value: &Value) -> Result<Selector, Failure> {
+    let wrong = |why: &str| Failure::new(Exit::Usage, why);
+    match value.as_str() {
+        None => Err(wrong("it is no text").with_hint("write the target in quotation marks")),
+        Some(text) if text.starts_with('@') => {
+            Err(wrong("it stands for another alias").with_hint("write what that one stands for"))
+        }
+        Some(text) => text.parse(),
     }
 }
 
@@ -156,21 +166,34 @@ mod tests {
     fn what_is_wrong_is_told_with_its_line() {
         for (text, line, why) in [
             ("[alias]\ndb = \n", 2, "c.toml, line 2: "),
-            ("\n\n[alias]\ndb = 5\n", 4, "expected a string"),
             ("[alias]\na = 'x'\na = 'y'\n", 3, "duplicate key"),
             ("[alias]\n[tunnels]\n", 2, "unknown field `tunnels`"),
-            (
-                "[alias]\na = 'x'\nb = 'tag:x'\n",
-                3,
-                "alias `b`: `tag:x` is not a tag",
-            ),
-            ("[alias]\nb = '@a'\n", 2, "another alias"),
         ] {
             let failure = parse(text).unwrap_err();
             assert_eq!(failure.exit, Exit::Usage);
             let place = format!("c.toml, line {line}: ");
             assert!(failure.message.starts_with(&place), "{failure}");
             assert!(failure.message.contains(why), "{failure}");
+        }
+    }
+    #[test]
+    fn a_wrong_alias_matters_only_to_whoever_uses_it() {
+        let file = parse("[alias]\na = 'x'\nb = 'tag:x'\n\nc = '@a'\nd = 5\n").unwrap();
+        assert_eq!(file.alias("a"), Ok(Selector::Name("x".into())));
+        for (name, message) in [
+            ("b", "c.toml, line 3: alias `b`: `tag:x` is not a tag"),
+            (
+                "c",
+                "c.toml, line 5: alias `c`: it stands for another alias",
+            ),
+            ("d", "c.toml, line 6: alias `d`: it is no text"),
+        ] {
+            let failure = file.alias(name).unwrap_err();
+            assert_eq!(
+                (failure.message.as_str(), failure.exit),
+                (message, Exit::Usage)
+            );
+            assert!(failure.hint.is_some(), "{name}");
         }
     }
 }

@@ -10,7 +10,7 @@ use tracing::debug;
 
 use super::error::chain;
 use super::selector::{ContainerSelector, Selector, TargetKind};
-use super::{Aws, Node};
+use super::{Aws, Node, Target};
 use crate::failure::{Exit, Failure};
 
 /// What a lookup has found.
@@ -36,15 +36,15 @@ impl Aws {
         Ok(nodes)
     }
 
-    /// Lists what a selector names, by name and with all that is known of it.
+    /// Lists what a target names, by name and with all that is known of it.
     ///
     /// # Errors
     ///
     /// As [`find`](Self::find), and [`Exit::Target`] if that is nothing.
-    pub async fn nodes_named(&self, selector: &Selector) -> Result<Vec<Node>, Failure> {
-        let Found { mut nodes, similar } = self.find(selector).await?;
+    pub async fn nodes_named(&self, target: &Target) -> Result<Vec<Node>, Failure> {
+        let Found { mut nodes, similar } = self.find(target.selector()).await?;
         match nodes.len() {
-            0 => return Err(self.nothing_found(selector, &similar)),
+            0 => return Err(self.nothing_called(target, &similar)),
             1 => self.add_properties(&mut nodes).await,
             // They are there already.
             _ => {}

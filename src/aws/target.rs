@@ -20,6 +20,7 @@ struct Inner {
     name: String,
     selector: Selector,
     takes_any: bool,
+    suggestion: Option<String>,
     found: Mutex<Found>,
     /// Held during a lookup: whoever else needs the answer waits for it.
     lookup: tokio::sync::Mutex<()>,
@@ -46,6 +47,16 @@ pub enum Choice {
 impl Target {
     /// What the user calls `name`, and what that means. With `takes_any`, one of several nodes is as good as another.
     pub fn new(name: impl Into<String>, selector: Selector, takes_any: bool) -> Self {
+        Self::suggesting(name, selector, takes_any, None)
+    }
+
+    /// The same, with what may have been meant if nothing has this name.
+    pub fn suggesting(
+        name: impl Into<String>,
+        selector: Selector,
+        takes_any: bool,
+        suggestion: Option<String>,
+    ) -> Self {
         let is_fixed = matches!(selector, Selector::Id(_));
         let current = match &selector {
             Selector::Id(id) => Some(id.clone()),
@@ -55,6 +66,7 @@ impl Target {
             name: name.into(),
             takes_any: takes_any || selector.takes_any(),
             selector,
+            suggestion,
             found: Mutex::new(Found {
                 current,
                 previous: None,
@@ -149,12 +161,13 @@ impl Aws {
         if let Some(id) = target.current() {
             return Ok(Choice::One(id));
         }
-        let found = self.find(&target.0.selector).await?;
+        let found = self.find(target.selector()).await;
+        let found = found.map_err(without_lookup)?;
         let choice = match <[Node; 1]>::try_from(found.nodes) {
             // Whether it can be reached, StartSession tells best.
             Ok([node]) => Choice::One(node.id),
             Err(nodes) if nodes.is_empty() => {
-                return Err(self.nothing_found(&target.0.selector, &found.similar));
+                return Err(self.nothing_called(target, &found.similar));
             }
             Err(nodes) => self.choose_from(target, nodes).await?,
         };
@@ -163,6 +176,15 @@ impl Aws {
             target.remember(id);
         }
         Ok(choice)
+    }
+
+    /// Says that a target is nothing, and what might have been meant.
+    pub(super) fn nothing_called(&self, target: &Target, similar: &[Node]) -> Failure {
+        let failure = self.nothing_found(target.selector(), similar);
+        match &target.0.suggestion {
+            Some(suggestion) => failure.with_hint(format!("did you mean `{suggestion}`?")),
+            None => failure,
+        }
     }
 
     /// Chooses between several nodes: the one that can be reached or, if any will do, the best of those.
@@ -202,6 +224,17 @@ impl Aws {
             }
         });
         join_all(looks).await;
+    }
+}
+
+/// Adds to a denial that a lookup, which was not permitted, can be done without.
+fn without_lookup(failure: Failure) -> Failure {
+    match (&failure.hint, failure.exit) {
+        (Some(hint), Exit::Credentials) if failure.is_permanent => {
+            let hint = format!("{hint}; or give the target's id, which needs no lookup");
+            failure.with_hint(hint)
+        }
+        _ => failure,
     }
 }
 

@@ -61,28 +61,31 @@ impl SelectionArgs {
     ///
     /// [`Exit::Usage`](crate::failure::Exit::Usage) if it means nothing, or the configuration file is wrong.
     pub fn target(&self, name: &str) -> Result<Target, Failure> {
-        let selector = self.config.selector(name)?;
-        Ok(Target::new(name, selector, self.any))
+        self.config.target(name, self.any)
     }
 }
 
 impl ConfigArgs {
-    /// What `name` means, which may be an alias. The file is read only for that, or when it is named.
+    /// What `name` means, which may be an alias; with `takes_any`, one of several nodes is as good as another.
+    ///
+    /// A configuration file that was not given here may be wrong as long as nobody uses an alias.
     ///
     /// # Errors
     ///
     /// As [`SelectionArgs::target`].
-    pub fn selector(&self, name: &str) -> Result<Selector, Failure> {
-        match (name.strip_prefix('@'), &self.config) {
-            (None, None) => name.parse(),
-            (alias, path) => {
-                let file = ConfigFile::load(path.as_deref())?;
-                match alias {
-                    Some(alias) => file.alias(alias),
-                    None => name.parse(),
-                }
-            }
+    pub fn target(&self, name: &str, takes_any: bool) -> Result<Target, Failure> {
+        let file = || ConfigFile::load(self.config.as_deref());
+        if let Some(alias) = name.strip_prefix('@') {
+            return Ok(Target::new(name, file()?.alias(alias)?, takes_any));
         }
+        let selector = name.parse()?;
+        let is_alias = match (&selector, &self.config) {
+            (_, Some(_)) => file()?.has(name),
+            (Selector::Name(_), None) => file().is_ok_and(|file| file.has(name)),
+            _ => false,
+        };
+        let suggestion = is_alias.then(|| format!("@{name}"));
+        Ok(Target::suggesting(name, selector, takes_any, suggestion))
     }
 }
 

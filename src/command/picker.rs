@@ -31,6 +31,10 @@ pub(super) async fn pick<'a>(
         match judge(&answer, nodes, &shown) {
             Answer::Picked(node) => return Ok(Some(node)),
             Answer::Shortened(list) => shown = list,
+            Answer::NoNumber => printer.aside(format!(
+                "{answer} is no number of this list, which has 1 to {}\n",
+                shown.len()
+            )),
             Answer::Unknown => printer.aside(format!(
                 "nothing there matches `{answer}`; an empty line shows all\n"
             )),
@@ -43,6 +47,9 @@ pub(super) async fn pick<'a>(
 enum Answer<'a> {
     Picked(&'a Node),
     Shortened(Vec<&'a Node>),
+    /// A number, but none of the list.
+    NoNumber,
+    /// Text that nothing in the list has.
     Unknown,
 }
 
@@ -54,7 +61,7 @@ fn judge<'a>(answer: &str, nodes: &'a [Node], shown: &[&'a Node]) -> Answer<'a> 
     if answer.bytes().all(|b| b.is_ascii_digit()) {
         let index = answer.parse().ok().and_then(|n: usize| n.checked_sub(1));
         let node = index.and_then(|index| shown.get(index));
-        return node.map_or(Answer::Unknown, |node| Answer::Picked(node));
+        return node.map_or(Answer::NoNumber, |node| Answer::Picked(node));
     }
     let words: Vec<_> = answer.split_whitespace().map(str::to_lowercase).collect();
     let matches = |node: &&Node| {
@@ -124,10 +131,10 @@ mod tests {
         assert_eq!(answer("I-1"), Answer::Picked(&nodes[0]));
         assert_eq!(answer("i-2"), Answer::Shortened(all[1..].to_vec()));
         assert_eq!(answer("web b i-22"), Answer::Picked(&nodes[2]));
-        assert_eq!(answer("22"), Answer::Unknown);
-        assert_eq!(answer("0"), Answer::Unknown);
-        assert_eq!(answer("99999999999999999999999"), Answer::Unknown);
-        assert_eq!(answer("4"), Answer::Unknown);
+        assert_eq!(answer("22"), Answer::NoNumber);
+        assert_eq!(answer("0"), Answer::NoNumber);
+        assert_eq!(answer("99999999999999999999999"), Answer::NoNumber);
+        assert_eq!(answer("4"), Answer::NoNumber);
         assert_eq!(answer("db"), Answer::Unknown);
         assert_eq!(answer(""), Answer::Shortened(all.clone()));
     }
@@ -137,7 +144,7 @@ mod tests {
         let nodes = [node("i-1", "a"), node("i-2", "b"), node("i-3", "b")];
         let shown: Vec<_> = nodes[1..].iter().collect();
         assert_eq!(judge("1", &nodes, &shown), Answer::Picked(&nodes[1]));
-        assert_eq!(judge("3", &nodes, &shown), Answer::Unknown);
+        assert_eq!(judge("3", &nodes, &shown), Answer::NoNumber);
         assert_eq!(judge("i-1", &nodes, &shown), Answer::Unknown);
         assert_eq!(
             judge("", &nodes, &shown),

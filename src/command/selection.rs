@@ -4,6 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::picker;
 use crate::aws::{Aws, Choice, Target, target};
+use crate::failure::{Exit, Failure};
 use crate::known_targets::KnownTargets;
 use crate::output::{Format, Printer, Verbosity};
 use crate::session::StartError;
@@ -44,13 +45,24 @@ pub(super) async fn settle(
     }
     let picked = tokio::select! {
         picked = picker::pick(target, &nodes, printer) => picked.map_err(StartError::Failed)?,
-        () = shutdown.cancelled() => return Err(interrupted()),
+        () = shutdown.cancelled() => {
+            // The line of the question is open.
+            printer.aside("\n");
+            return Err(interrupted());
+        }
     };
     match picked {
         Some(node) => {
             target.fix(&node.id);
             Ok(())
         }
-        None => Err(StartError::Failed(target::ambiguous(target, nodes))),
+        None => Err(StartError::Failed(nothing_chosen(target))),
     }
+}
+
+/// The user has seen the list, and ended the input instead of an answer.
+fn nothing_chosen(target: &Target) -> Failure {
+    let message = format!("none of the targets that match `{target}` was chosen");
+    Failure::new(Exit::Target, message)
+        .with_hint("give its id instead of the name, or --any for one that is online")
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::aws::{Aws, Node};
+use crate::aws::{Aws, Node, Target};
 use crate::cli::TargetsArgs;
 use crate::failure::{Exit, Failure};
 use crate::known_targets::KnownTargets;
@@ -21,29 +21,30 @@ use super::service::{Service, not_started};
 /// When they cannot be asked for, or a selector names none.
 pub async fn run(args: TargetsArgs, printer: Printer) -> Result<ExitCode, Failure> {
     let shutdown = signals::cancelled_by_signals()?;
-    let selector = args.selector.as_deref();
-    let selector = selector
-        .map(|text| args.config.selector(text))
+    let named = args.selector.as_deref();
+    let named = named
+        .map(|name| args.config.target(name, false))
         .transpose()?;
     let settings = ServiceSettings {
         aws: args.aws,
         #[cfg(feature = "lab")]
         lab: args.lab.lab.then_some(args.lab),
     };
-    let service = Service::start(&settings, selector.as_ref(), Vec::new()).await?;
+    let service =
+        Service::start(&settings, named.as_ref().map(Target::selector), Vec::new()).await?;
     let listed = async {
         let aws = service.aws(&shutdown).await?;
         let looking = async {
-            match &selector {
+            match &named {
                 None => aws.nodes().await,
-                Some(selector) => aws.nodes_named(selector).await,
+                Some(target) => aws.nodes_named(target).await,
             }
         };
         let nodes = tokio::select! {
             nodes = looking => nodes.map_err(StartError::Failed)?,
             () = shutdown.cancelled() => return Err(StartError::Interrupted { may_have_begun: false }),
         };
-        remember(&aws, &nodes, selector.is_none());
+        remember(&aws, &nodes, named.is_none());
         Ok((aws, nodes))
     };
     let outcome = match listed.await {
@@ -77,14 +78,16 @@ fn report(aws: &Aws, nodes: &[Node], printer: &Printer) -> Result<(), Failure> {
         return printer.product(&lines);
     }
     if nodes.is_empty() {
-        printer.event(&Event::Notice {
-            message: format!(
+        let message = match aws.account() {
+            Some(_) => format!(
                 "no managed nodes in this account in {}: check --region and --profile; an instance \
                  needs the agent, a role with AmazonSSMManagedInstanceCore, and a way to reach \
                  Systems Manager",
                 aws.region()
             ),
-        });
+            None => "the lab has no nodes: describe some, as in --node i-0abc,Name=web".to_owned(),
+        };
+        printer.event(&Event::Notice { message });
         return Ok(());
     }
     let width = terminal::output_width().unwrap_or(usize::MAX);

@@ -79,7 +79,16 @@ async fn an_id_needs_no_lookup_and_no_permission_for_one() {
     .await;
     assert_eq!(fixture.ran_on(&["i-0abc"]).await, "i-0abc");
     let named = fixture.run(&["exec", "web", "--", "true"]).await;
-    named.expect(3, &["ssm:DescribeInstanceInformation was denied", "hint: "]);
+    let texts = [
+        "ssm:DescribeInstanceInformation was denied",
+        "hint: allow ssm:DescribeInstanceInformation",
+        "or give the target's id, which needs no lookup",
+    ];
+    named.expect(3, &texts);
+    // There is no list without the permission.
+    let listed = fixture.run(&["targets"]).await;
+    listed.expect(3, &["hint: allow ssm:DescribeInstanceInformation"]);
+    assert!(!listed.stderr.contains("lookup"), "{}", listed.stderr);
 }
 
 #[tokio::test]
@@ -101,6 +110,29 @@ async fn what_does_not_exist_is_named_with_what_may_be_meant() {
     let exit = fixture.run(&["@web", "80:0"]).await;
     exit.expect(2, &["there is no alias `web`", "config.toml", "[alias]"]);
     assert_eq!(fixture.lab.sessions(), []);
+}
+
+#[tokio::test]
+async fn an_alias_without_its_sign_is_suggested() {
+    let fixture = Fixture::with_targets(&["i-0a,Name=db-1"]).await;
+    fixture.write(".config/ssmfwd/config.toml", "[alias]\ndb = 'db-1'\n");
+    for arguments in [
+        &["db", "5432:0"][..],
+        &["shell", "db"],
+        &["proxy", "db"],
+        &["targets", "db"],
+    ] {
+        let exit = fixture.run(arguments).await;
+        exit.expect(
+            4,
+            &["no managed node is called `db`", "did you mean `@db`?"],
+        );
+    }
+    assert_eq!(fixture.ran_on(&["@db"]).await, "i-0a");
+    // A node of that name is what was meant.
+    let node = Target::parse("i-0b,Name=db").unwrap();
+    fixture.lab.replace_target("i-0a", node).await.unwrap();
+    assert_eq!(fixture.ran_on(&["db"]).await, "i-0b");
 }
 
 #[tokio::test]
@@ -271,7 +303,9 @@ async fn a_terminal_offers_the_choice() {
     terminal.shows("number, or text to look for: ").await;
     // No number of the list; part of the addresses it may be.
     terminal.input("27\r").await;
-    terminal.shows("nothing there matches `27`").await;
+    terminal
+        .shows("27 is no number of this list, which has 1 to 2\r\n")
+        .await;
     terminal.shows("number, or text to look for: ").await;
     terminal.input("2\r").await;
     terminal.shows("hi\r\n").await;
@@ -279,11 +313,23 @@ async fn a_terminal_offers_the_choice() {
     assert_eq!(fixture.lab.sessions()[0].target, "i-0c");
 
     // Ctrl-C gives it up, and so does the end of the input.
-    for (key, code) in [("\x03", 130), ("\x04", 4)] {
+    for (key, code, said) in [
+        (
+            "\x03",
+            130,
+            "\r\nerror: interrupted before the command was started\r\n",
+        ),
+        (
+            "\x04",
+            4,
+            "\r\nerror: none of the targets that match `web` was chosen\r\nhint: give its id",
+        ),
+    ] {
         let mut terminal = Terminal::spawn(fixture.command(&["exec", "web", "--", "true"]));
         terminal.shows("number, or text to look for: ").await;
         terminal.input(key).await;
-        terminal.exits(code).await;
+        let shown = terminal.exits(code).await;
+        assert!(shown.contains(said), "{shown:?}");
     }
     // Who wants to hear nothing is not asked.
     let terminal = Terminal::spawn(fixture.command(&["exec", "-q", "web", "--", "true"]));
@@ -316,6 +362,21 @@ async fn the_file_of_aliases_can_be_chosen_and_is_told_from_a_wrong_one() {
     let mut command = fixture.command(&["exec", "web", "--", "true"]);
     command.env("XDG_CONFIG_HOME", &xdg);
     Client::spawn(command).exit().await.expect(0, &[]);
+}
+
+#[tokio::test]
+async fn a_wrong_alias_matters_only_to_whoever_uses_it() {
+    let fixture = Fixture::with_targets(&["i-0a,Name=web"]).await;
+    fixture.write("own.toml", "[alias]\nw = 'web'\nold = 'tag:Role'\n");
+    for name in ["@w", "web", "i-0a"] {
+        let ran_on = fixture.ran_on(&["--config", "own.toml", name]).await;
+        assert_eq!(ran_on, "i-0a", "{name}");
+    }
+    let exit = fixture.run(&["--config", "own.toml", "@old", "80:0"]).await;
+    exit.expect(
+        2,
+        &["own.toml, line 3: alias `old`: `tag:Role` is not a tag"],
+    );
 }
 
 #[tokio::test]
@@ -450,6 +511,8 @@ async fn the_embedded_lab_has_what_is_named_or_described() {
         .expect(4, &["`db`"]);
     let listed = run(&format!("targets --json {two}")).await;
     assert_eq!(nodes(&listed).len(), 2);
+    let empty = run("targets --lab").await;
+    empty.expect(0, &["the lab has no nodes", "--node i-0abc,Name=web"]);
     let wrong = run("exec --lab --node web web -- true").await;
     wrong.expect(2, &["`web` is not the id of a target", "hint: "]);
 }
