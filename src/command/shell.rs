@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::service::{Service, close, greet, not_started};
 use crate::failure::{Exit, Failure};
-use crate::output::{self, Printer};
+use crate::output::{self, Printer, Verbosity};
 use crate::session::{Console, SILENCE_TIMEOUT, Session};
 use crate::settings::ConsoleSettings;
 use crate::signals;
@@ -35,6 +35,7 @@ pub async fn run(settings: ConsoleSettings, printer: Printer) -> Result<ExitCode
     let shutdown = signals::cancelled_by_signals()?;
     let service =
         Service::start_for(&settings.request, SessionKind::Shell, &settings.service).await?;
+    let target = settings.request.target.clone();
     let size = terminal_size();
     let mut config = Config {
         payload_len: settings.payload_len,
@@ -58,13 +59,34 @@ pub async fn run(settings: ConsoleSettings, printer: Printer) -> Result<ExitCode
                 &shutdown,
             );
             let outcome = used.await;
+            if matches!(outcome, Ok(Used::Escaped)) && printer.verbosity() > Verbosity::Quiet {
+                // The far side's line is open.
+                printer.aside(format_args!("\nconnection to {target} closed\n"));
+            }
             close([session], &printer).await;
-            outcome
+            outcome.map(ExitCode::from)
         }
         Err(error) => not_started(error, &printer, Ok(ExitCode::SUCCESS)),
     };
     service.shutdown().await;
     outcome
+}
+
+/// How the use of a terminal ended, unless it failed.
+pub(super) enum Used {
+    /// The far side is done, a signal came, or nobody reads standard output.
+    Done(ExitCode),
+    /// The user has typed an escape.
+    Escaped,
+}
+
+impl From<Used> for ExitCode {
+    fn from(used: Used) -> Self {
+        match used {
+            Used::Done(exit) => exit,
+            Used::Escaped => Self::SUCCESS,
+        }
+    }
 }
 
 /// Connects the terminal, or what stands in for one, with the session. `size` is what the far side knows already.
@@ -74,7 +96,7 @@ pub(super) async fn use_terminal(
     escape_char: EscapeChar,
     printer: &Printer,
     shutdown: &CancellationToken,
-) -> Result<ExitCode, Failure> {
+) -> Result<Used, Failure> {
     if session.established().kind == SessionKind::Command {
         let message = "the document runs a command without a terminal";
         return Err(Failure::new(Exit::Usage, message).with_hint("use ssmfwd exec for it"));
@@ -97,20 +119,21 @@ pub(super) async fn use_terminal(
     let mut keyboard = Keyboard::new(escape_char, printer)?;
     let ended = tokio::select! {
         shown = screen.show(&console) => Ended::Shown(shown),
-        () = keyboard.type_into(&console, raw.as_ref()) => Ended::ByUser,
+        () = keyboard.type_into(&console, raw.as_ref()) => Ended::Escaped,
         failure = follow_terminal(&console, raw.as_ref()) => Ended::Failed(failure),
         never = clear_after_outages(&console, session.connection()) => match never {},
-        () = shutdown.cancelled() => Ended::ByUser,
+        () = shutdown.cancelled() => Ended::BySignal,
     };
     screen.restore().await;
     drop(raw);
     match ended {
-        Ended::ByUser => Ok(ExitCode::SUCCESS),
+        Ended::Escaped => Ok(Used::Escaped),
+        Ended::BySignal => Ok(Used::Done(ExitCode::SUCCESS)),
         Ended::Failed(failure) => Err(failure),
-        Ended::Shown(Err(error)) => output::stdout_failed(&error),
+        Ended::Shown(Err(error)) => output::stdout_failed(&error).map(Used::Done),
         Ended::Shown(Ok(end)) => match (end, session.ended().await) {
             // The program on the far side is done.
-            (End::Finished, _) => Ok(ExitCode::SUCCESS),
+            (End::Finished, _) => Ok(Used::Done(ExitCode::SUCCESS)),
             (_, failure) => Err(failure),
         },
     }
@@ -118,7 +141,8 @@ pub(super) async fn use_terminal(
 
 /// Why the terminal does not belong to the far side any more.
 enum Ended {
-    ByUser,
+    Escaped,
+    BySignal,
     /// Nothing more comes, or can be shown.
     Shown(io::Result<End>),
     Failed(Failure),

@@ -176,7 +176,9 @@ async fn escapes_speak_to_the_program() {
     terminal.input("\r~~.\r").await;
     terminal.shows("~.").await;
     terminal.input("sleep 1000\r~.").await;
-    terminal.exits(0).await;
+    let shown = terminal.exits(0).await;
+    let closed = format!("\r\nconnection to {TARGET} closed\r\n");
+    assert!(shown.ends_with(&closed), "{shown:?}");
     fixture.no_session_left().await;
 }
 

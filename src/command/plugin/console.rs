@@ -28,7 +28,7 @@ pub(super) async fn shell(
     output::flush();
     let printer = report.printer();
     let used = shell::use_terminal(session, size, EscapeChar::TILDE, printer, shutdown);
-    used.await.map(End::Done)
+    used.await.map(|used| End::Done(used.into()))
 }
 
 /// Carries the output of a command without a terminal, and Ctrl-C to it.
