@@ -8,6 +8,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Error, ValueEnum};
 
 use super::{Cli, Page, order};
+use crate::aws::TargetKind;
 use crate::spec::Forward;
 
 /// How similar a first word has to be to a subcommand (Jaro similarity); `exc` and `exec` have 0.92.
@@ -44,9 +45,16 @@ pub(super) fn add(mut error: Error, arguments: &[OsString]) -> Error {
         && let Some(tip) = misplaced(first, value, rest)
     {
         suggest(&mut error, tip);
+    } else if error.kind() == ErrorKind::MissingRequiredArgument && is_no_forward(&error) {
+        suggest(&mut error, without_forward(first));
+    } else if error.kind() == ErrorKind::UnknownArgument && wrong == "-L" {
+        suggest(&mut error, REMOTE_FIRST.to_owned());
     }
     error
 }
+
+const REMOTE_FIRST: &str =
+    "there is no -L, and the remote side comes first: ssmfwd TARGET HOST:REMOTE_PORT:LOCAL_PORT";
 
 /// `exec i-0abc ls`, and a shell that is to run a command.
 fn missing_dashes(kind: ErrorKind, subcommand: &str, wrong: &str) -> Option<String> {
@@ -107,6 +115,11 @@ fn similar_subcommand(word: &str) -> Option<&'static str> {
 /// Where `value`, which is no FORWARD, belongs: in front of one, in front of the target, or behind `--`.
 fn misplaced(target: &str, value: &str, rest: &[&str]) -> Option<String> {
     let is_forward = |word: &str| word.parse::<Forward>().is_ok();
+    if let Some(forward) = turned(value).filter(|forward| is_forward(forward)) {
+        return Some(format!(
+            "if that is meant as with ssh -L, the remote side comes first here: {forward}"
+        ));
+    }
     if is_forward(target) {
         return Some(format!("the target comes first: ssmfwd {value} {target}"));
     }
@@ -118,6 +131,31 @@ fn misplaced(target: &str, value: &str, rest: &[&str]) -> Option<String> {
     let mut before = rest.iter().take_while(|word| **word != value);
     let is_behind_forward = before.any(|word| is_forward(word));
     is_behind_forward.then(|| format!("write -- before a command: -- {value}"))
+}
+
+/// The FORWARD that is meant by what `ssh -L` takes, as in `9090:localhost:80`.
+fn turned(value: &str) -> Option<String> {
+    let (local, rest) = value.split_once(':')?;
+    let (host, remote) = rest.rsplit_once(':')?;
+    match host {
+        "localhost" | "127.0.0.1" | "[::1]" => Some(format!("{remote}:{local}")),
+        host => Some(format!("{host}:{remote}:{local}")),
+    }
+}
+
+/// What may be meant by a target alone.
+fn without_forward(target: &str) -> String {
+    match target.split_once(':') {
+        Some((id, port)) if TargetKind::of(id).is_some() && port.parse::<Forward>().is_ok() => {
+            format!("write the target and the port apart: ssmfwd {id} {port}")
+        }
+        _ if target.parse::<Forward>().is_ok() => {
+            format!("the target comes first: ssmfwd TARGET {target}")
+        }
+        _ => format!(
+            "a port is forwarded as in ssmfwd {target} 80:9090; ssmfwd shell {target} opens a shell"
+        ),
+    }
 }
 
 fn suggest(error: &mut Error, tip: String) {
