@@ -11,7 +11,7 @@ use ssmfwd_protocol::version::Version;
 use tokio::io::AsyncWriteExt;
 use tokio_util::sync::CancellationToken;
 
-use super::service::{Service, close, greet, not_started};
+use super::service::{Service, close_after, greet, not_started};
 use super::shell;
 use crate::failure::{Exit, Failure};
 use crate::output::{self, Printer};
@@ -42,7 +42,7 @@ pub async fn run(settings: ExecSettings, printer: Printer) -> Result<ExitCode, F
         Ok(mut session) => {
             greet(&session, &printer);
             let outcome = carry(&mut session, &printer, &shutdown, &mut interrupts).await;
-            close([session], &printer).await;
+            close_after(session, &outcome, &printer).await;
             outcome
         }
         Err(error) => {

@@ -190,15 +190,31 @@ pub(super) fn greet(session: &Session, printer: &Printer) {
     }
 }
 
+/// Ends the session of a command whose program has ended it already, if `outcome` is good.
+pub(super) async fn close_after<T>(
+    session: Session,
+    outcome: &Result<T, Failure>,
+    printer: &Printer,
+) {
+    match (session.end(), outcome) {
+        (Some(_), Ok(_)) => close_as(session, "its program has ended", printer).await,
+        _ => close([session], printer).await,
+    }
+}
+
 /// Ends sessions, all at once.
 pub(super) async fn close(sessions: impl IntoIterator<Item = Session>, printer: &Printer) {
     let closing = sessions.into_iter().map(async |session: Session| {
-        let session_id = session.id().to_owned();
         let reason = session.end().unwrap_or("terminated").to_owned();
-        let closed = session.close().await;
-        say_closed(&session_id, &reason, closed, printer);
+        close_as(session, &reason, printer).await;
     });
     join_all(closing).await;
+}
+
+async fn close_as(session: Session, reason: &str, printer: &Printer) {
+    let session_id = session.id().to_owned();
+    let closed = session.close().await;
+    say_closed(&session_id, reason, closed, printer);
 }
 
 /// Says that a session is over and why, or that nobody could end it.

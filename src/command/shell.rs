@@ -11,7 +11,7 @@ use ssmfwd_protocol::config::Config;
 use ssmfwd_protocol::session::{SessionKind, Size};
 use tokio_util::sync::CancellationToken;
 
-use super::service::{Service, close, greet, not_started};
+use super::service::{Service, close_after, greet, not_started};
 use crate::failure::{Exit, Failure};
 use crate::output::{self, Printer, Verbosity};
 use crate::session::{Console, SILENCE_TIMEOUT, Session};
@@ -63,7 +63,7 @@ pub async fn run(settings: ConsoleSettings, printer: Printer) -> Result<ExitCode
                 // The far side's line is open.
                 printer.aside(format_args!("\nconnection to {target} closed\n"));
             }
-            close([session], &printer).await;
+            close_after(session, &outcome, &printer).await;
             outcome.map(ExitCode::from)
         }
         Err(error) => not_started(error, &printer, Ok(ExitCode::SUCCESS)),

@@ -216,7 +216,7 @@ async fn options_may_stand_before_the_subcommand() {
             "hi",
         ])
         .await;
-    exit.expect(0, &["session "]);
+    exit.expect(0, &["ended: its program has ended\n"]);
     assert_eq!(exit.stdout, "hi\n");
     let exit = fixture.run(&["--json", "targets"]).await;
     assert_eq!(exit.events()[0]["id"], TARGET, "{}", exit.stderr);
