@@ -2,12 +2,14 @@
 //!
 //! The checks only return data. `command::doctor` decides which follows from which, and prints.
 
+pub mod clock;
 pub mod configuration;
-pub mod connect;
+pub mod connection;
+pub mod dns;
 pub mod identity;
 pub mod local;
-pub mod network;
 pub mod permissions;
+pub mod session;
 pub mod target;
 
 use serde::Serialize;
