@@ -10,5 +10,6 @@ pub(crate) mod dial;
 pub mod http;
 pub mod liveness;
 pub mod proxy;
+pub(crate) mod service_clock;
 pub mod tls;
 pub mod websocket;

@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use aws_credential_types::Credentials;
@@ -140,11 +141,31 @@ impl Aws {
         }
     }
 
-    /// Calls an operation.
+    /// Calls an operation, and once more if the answer has told that the signature's time was wrong.
     async fn ecs<T>(
         &self,
         operation: &'static str,
         request: Value,
+    ) -> Result<T, SdkError<Refusal, HttpResponse>>
+    where
+        T: for<'de> Deserialize<'de> + fmt::Debug + Send + Sync + 'static,
+    {
+        let clock = self.connector.clock();
+        let correction = clock.correction();
+        match self.ecs_once(operation, &request).await {
+            Err(error)
+                if error.as_service_error().is_some() && clock.correction() != correction =>
+            {
+                self.ecs_once(operation, &request).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn ecs_once<T>(
+        &self,
+        operation: &'static str,
+        request: &Value,
     ) -> Result<T, SdkError<Refusal, HttpResponse>>
     where
         T: for<'de> Deserialize<'de> + fmt::Debug + Send + Sync + 'static,
@@ -169,8 +190,12 @@ impl Aws {
         if let Some(timeouts) = self.sdk.timeout_config() {
             call = call.timeout_config(timeouts.clone());
         }
+        let connector = Arc::clone(&self.connector);
         let call = call
-            .serializer(move |body: String| signed(&credentials, &region, &url, operation, body))
+            .serializer(move |body: String| {
+                let now = connector.clock().now();
+                signed(&credentials, &region, &url, operation, now, body)
+            })
             .deserializer(parse::<T>)
             .build();
         call.invoke(request.to_string()).await
@@ -216,6 +241,7 @@ fn signed(
     region: &str,
     url: &str,
     operation: &str,
+    now: SystemTime,
     body: String,
 ) -> Result<HttpRequest, BoxError> {
     let target = format!("{API}.{operation}");
@@ -228,7 +254,7 @@ fn signed(
         .identity(&identity)
         .region(region)
         .name("ecs")
-        .time(SystemTime::now())
+        .time(now)
         .settings(SigningSettings::default())
         .build()?
         .into();

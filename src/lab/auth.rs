@@ -72,7 +72,7 @@ pub(super) enum AuthError {
         "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details."
     )]
     WrongSignature,
-    #[error("Request has expired.")]
+    #[error("Signature expired: it is not of the last 5 min.")]
     Expired,
     #[error("The security token included in the request is expired")]
     ExpiredToken,
@@ -85,8 +85,7 @@ impl AuthError {
             Self::Missing => "MissingAuthenticationToken",
             Self::Incomplete => "IncompleteSignature",
             Self::UnknownKey => "UnrecognizedClientException",
-            Self::WrongScope | Self::WrongSignature => "InvalidSignatureException",
-            Self::Expired => "RequestExpired",
+            Self::WrongScope | Self::WrongSignature | Self::Expired => "InvalidSignatureException",
             Self::ExpiredToken => "ExpiredTokenException",
         }
     }
@@ -261,8 +260,8 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
         .collect()
 }
 
-/// How far a request's time may be from the lab's, as at AWS.
-const MAX_CLOCK_SKEW: Duration = Duration::from_secs(15 * 60);
+/// How far a request's time may be from the lab's, as at AWS (IAM User Guide, "Create a signed AWS API request").
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 use super::connection::Connection;
 use super::dial;
 use super::proxy::{self, Proxies, Proxy};
+use super::service_clock::ServiceClock;
 use super::tls::{NoTls, Trust};
 use crate::failure::Failure;
 
@@ -11,12 +12,22 @@ use crate::failure::Failure;
 pub struct Connector {
     proxies: Proxies,
     trust: Trust,
+    clock: ServiceClock,
 }
 
 impl Connector {
     /// Takes the proxies, and whose certificates are trusted.
     pub fn new(proxies: Proxies, trust: Trust) -> Self {
-        Self { proxies, trust }
+        Self {
+            proxies,
+            trust,
+            clock: ServiceClock::default(),
+        }
+    }
+
+    /// The time the services have it, as their answers over these connections tell.
+    pub(crate) fn clock(&self) -> &ServiceClock {
+        &self.clock
     }
 
     /// Connects to `host`, a DNS name or an address (IPv6 with brackets): TCP, the proxy's CONNECT if there is one on the way,

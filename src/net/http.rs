@@ -7,7 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_smithy_runtime_api::client::connection::{CaptureSmithyConnection, ConnectionMetadata};
 use aws_smithy_runtime_api::client::http::{
@@ -110,6 +110,7 @@ impl HttpConnector for Caller {
         report_connection(&mut request);
         let answering = self.pool.request(request);
         let limit = self.read_timeout;
+        let (connector, sent) = (Arc::clone(&self.connector), SystemTime::now());
         HttpConnectorFuture::new(async move {
             let answer = match limit {
                 Some(limit) => timeout(limit, answering)
@@ -121,6 +122,7 @@ impl HttpConnector for Caller {
             if let Some(failure) = forwarding.and_then(|proxy| unauthenticated(&proxy, &answer)) {
                 return Err(ConnectorError::other(failure.into(), None));
             }
+            connector.clock().learn(answer.headers(), sent);
             let answer = answer.map(SdkBody::from_body_1_x);
             HttpResponse::try_from(answer)
                 .map_err(|error| ConnectorError::other(error.into(), None))

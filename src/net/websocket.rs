@@ -1,6 +1,6 @@
 //! The WebSocket of a data channel.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use http::{Request, Response, StatusCode, header};
@@ -60,7 +60,7 @@ async fn dial(
         .await?;
     let mut request = upgrade_request(url)?;
     if let Some(credentials) = credentials {
-        let headers = sign_upgrade(url, &credentials, aws.region(), SystemTime::now())?;
+        let headers = sign_upgrade(url, &credentials, aws.region(), connector.clock().now())?;
         request.headers_mut().extend(headers);
     }
     upgrade(connection, request, url.host()).await
