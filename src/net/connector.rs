@@ -72,7 +72,7 @@ impl Connector {
         let stream = Connection::Plain(stream);
         let secured = self.secured(proxy.host(), stream, proxy.is_tls());
         secured.await.map_err(|error| match error {
-            NoTls::Untrusted(failure) => unreachable(failure),
+            NoTls::Untrusted(failure) | NoTls::Refused(failure) => unreachable(failure),
             NoTls::Unspoken(failure) => unreachable(failure).with_hint(
                 "most proxies are spoken to without TLS, wherever they lead: write http:// in front of its name, not https://",
             ),

@@ -117,30 +117,53 @@ pub(crate) fn unresolved(error: &io::Error, host: &str) -> Failure {
     Failure::new(Exit::Failure, format!("cannot resolve {host}: {error}")).with_hint(NAME_HINT)
 }
 
+/// Explains why there is no connection: each way not to connect has its own cause, and its own fix.
 fn unconnected(error: &io::Error, host: &str, port: u16, addresses: &[SocketAddr]) -> Failure {
-    let fail = |message| Failure::new(Exit::Failure, message);
+    use io::ErrorKind;
+
     let at = place(host, addresses);
-    if error.kind() == io::ErrorKind::ConnectionRefused {
-        return fail(format!("{host}:{port}{at} refused the connection"))
-            .with_hint("nothing listens there, or a firewall rejects it: check the address");
-    }
-    let failure = match error.kind() {
-        io::ErrorKind::TimedOut => fail(format!(
-            "no connection to {host}:{port}{at} within {} s",
-            CONNECT_DEADLINE.as_secs()
-        )),
-        _ => fail(format!("cannot connect to {host}:{port}{at}: {error}")),
-    };
+    let to = format!("{host}:{port}{at}");
     let is_private =
         !addresses.is_empty() && addresses.iter().all(|address| is_private(address.ip()));
-    failure.with_hint(match (is_private, at.is_empty()) {
-        (true, false) => {
-            "that is a private address, such as a VPC endpoint's: it is reached from its network alone. Connect the VPN, or use \
-             a DNS that knows the public address"
-        }
-        _ => "a firewall or a missing route swallows the packets; if a proxy is the way out, set HTTPS_PROXY",
-    })
+    // A literal address is where the user wants to go.
+    let hint_for_private = (is_private && !at.is_empty()).then_some(PRIVATE_HINT);
+    let (message, hint) = match error.kind() {
+        ErrorKind::ConnectionRefused => (
+            format!("{to} refused the connection"),
+            "nothing listens there, or a firewall rejects it: check the address",
+        ),
+        ErrorKind::TimedOut => (
+            format!("no connection to {to} within {} s", CONNECT_DEADLINE.as_secs()),
+            hint_for_private.unwrap_or(
+                "a firewall or a missing route swallows the packets; if a proxy is the way out, set HTTPS_PROXY",
+            ),
+        ),
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted => (
+            format!("the connection to {to} was reset"),
+            "a firewall on the way, or a load balancer without a backend, ends connections as they are made: have it let this \
+             address through; if a proxy is the way out, set HTTPS_PROXY",
+        ),
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => (
+            format!("there is no way to {to}: {error}"),
+            hint_for_private.unwrap_or(
+                "a router, or this machine itself, knows no route: check that the network or the VPN is up, and its routes; an \
+                 address that is IPv6 needs a network that has it",
+            ),
+        ),
+        ErrorKind::PermissionDenied => (
+            format!("this machine does not allow a connection to {to}: {error}"),
+            "a firewall on this machine, or the sandbox it runs in, forbids it",
+        ),
+        _ => (
+            format!("cannot connect to {to}: {error}"),
+            "check this machine's network, and its firewall",
+        ),
+    };
+    Failure::new(Exit::Failure, message).with_hint(hint)
 }
+
+const PRIVATE_HINT: &str = "that is a private address, such as a VPC endpoint's: it is reached from its network alone. Connect the \
+                            VPN, or use a DNS that knows the public address";
 
 /// Which addresses a name stands for, in brackets; nothing for an address.
 fn place(host: &str, addresses: &[SocketAddr]) -> String {
@@ -212,6 +235,34 @@ mod tests {
             "no connection to [fd00::1]:443 within 10 s"
         );
         assert!(literal.hint.unwrap().contains("HTTPS_PROXY"));
+    }
+
+    #[test]
+    fn each_way_not_to_connect_has_its_own_fix() {
+        let kinds = [
+            (io::ErrorKind::ConnectionRefused, "refused the connection"),
+            (io::ErrorKind::TimedOut, "within 10 s"),
+            (io::ErrorKind::ConnectionReset, "was reset"),
+            (io::ErrorKind::HostUnreachable, "no way to"),
+            (io::ErrorKind::PermissionDenied, "does not allow"),
+            (io::ErrorKind::Other, "cannot connect"),
+        ];
+        let mut hints = std::collections::BTreeSet::new();
+        for (kind, what) in kinds {
+            let failure = unconnected(
+                &kind.into(),
+                "a.example",
+                443,
+                &addresses(&["52.0.0.1:443"]),
+            );
+            assert!(failure.message.contains(what), "{failure}");
+            assert!(
+                failure.message.contains("a.example:443 (52.0.0.1)"),
+                "{failure}"
+            );
+            hints.insert(failure.hint.unwrap());
+        }
+        assert_eq!(hints.len(), kinds.len(), "{hints:?}");
     }
 
     #[tokio::test]

@@ -13,8 +13,8 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore,
-    SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, OtherError,
+    RootCertStore, SignatureScheme,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
@@ -136,6 +136,8 @@ impl Trust {
 pub(crate) enum NoTls {
     /// The peer is not whom it should be, as far as this machine can tell.
     Untrusted(Failure),
+    /// The peer speaks TLS, and has refused to.
+    Refused(Failure),
     /// The peer may not speak TLS at all.
     Unspoken(Failure),
 }
@@ -143,7 +145,9 @@ pub(crate) enum NoTls {
 impl From<NoTls> for Failure {
     fn from(error: NoTls) -> Self {
         match error {
-            NoTls::Untrusted(failure) | NoTls::Unspoken(failure) => failure,
+            NoTls::Untrusted(failure) | NoTls::Refused(failure) | NoTls::Unspoken(failure) => {
+                failure
+            }
         }
     }
 }
@@ -266,13 +270,58 @@ fn explain(error: &io::Error, host: &str) -> NoTls {
             why,
             "something else than the service answers at this address: check the endpoint and DNS",
         ),
+        Some(rustls::Error::AlertReceived(alert)) => {
+            let message = format!("{host} ended the TLS handshake with the alert {alert:?}");
+            NoTls::Refused(Failure::new(Exit::Failure, message).with_hint(alert_hint(*alert)))
+        }
         Some(error) => unspoken(
             format!("the TLS handshake with {host} failed: {error}"),
             "something that does not speak TLS may listen there: check the endpoint URL",
         ),
-        None => unspoken(
-            format!("the connection to {host} broke in the TLS handshake: {error}"),
-            "a firewall may not let TLS to this host through",
+        None => {
+            let (how, hint) = broken(error);
+            let message = format!("the connection to {host} {how} in the TLS handshake: {error}");
+            unspoken(message, hint)
+        }
+    }
+}
+
+/// What it means that the other side does not want to speak TLS with us (RFC 8446, section 6).
+fn alert_hint(alert: AlertDescription) -> &'static str {
+    match alert {
+        AlertDescription::ProtocolVersion
+        | AlertDescription::HandshakeFailure
+        | AlertDescription::InsufficientSecurity => {
+            "it, or a TLS inspection on the way, is too old: TLS 1.2 with ECDHE is the least that AWS and ssmfwd speak"
+        }
+        AlertDescription::UnrecognisedName => {
+            "what listens there does not serve this name: check the endpoint URL and DNS"
+        }
+        AlertDescription::CertificateRequired | AlertDescription::BadCertificate => {
+            "it wants a certificate of the client's, which no service of AWS does: something else is there, or on the way"
+        }
+        AlertDescription::AccessDenied => {
+            "a firewall or a TLS inspection on the way forbids this host: have it exempted"
+        }
+        _ => "the other side, or a TLS inspection on the way, refuses: ask whoever runs it",
+    }
+}
+
+/// How a connection ended in the handshake, and what to do about it.
+fn broken(error: &io::Error) -> (&'static str, &'static str) {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => (
+            "was reset",
+            "that is how firewalls forbid a host whose name they see in the handshake: have this one exempted",
+        ),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => (
+            "was closed",
+            "a load balancer without a backend does that, a port without TLS, and some firewalls: check the endpoint URL, and \
+             that the host may be reached",
+        ),
+        _ => (
+            "broke",
+            "look at what is between this machine and the service: proxy, firewall, VPN",
         ),
     }
 }
@@ -313,9 +362,39 @@ mod tests {
         drop(server);
         let failure = fail_handshake(client).await;
         assert!(
-            failure.message.contains("broke in the TLS handshake"),
+            failure.message.contains("was closed in the TLS handshake"),
             "{failure}"
         );
+    }
+
+    #[test]
+    fn resets_and_alerts_are_told_apart() {
+        let alert = |alert| {
+            let error = rustls::Error::AlertReceived(alert);
+            Failure::from(explain(&io::Error::other(error), "a.example"))
+        };
+        let old = alert(AlertDescription::HandshakeFailure);
+        assert_eq!(
+            old.message,
+            "a.example ended the TLS handshake with the alert HandshakeFailure"
+        );
+        let ended = |kind: io::ErrorKind| Failure::from(explain(&kind.into(), "a.example"));
+        let reset = ended(io::ErrorKind::ConnectionReset);
+        assert!(
+            reset.message.contains("was reset in the TLS handshake"),
+            "{reset}"
+        );
+        let closed = ended(io::ErrorKind::UnexpectedEof);
+        let hints = [
+            old.hint,
+            alert(AlertDescription::UnrecognisedName).hint,
+            alert(AlertDescription::InternalError).hint,
+            reset.hint,
+            closed.hint,
+        ];
+        for (at, hint) in hints.iter().enumerate() {
+            assert!(!hints[at + 1..].contains(hint), "{hint:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

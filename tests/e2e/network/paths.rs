@@ -230,7 +230,7 @@ async fn half_a_dns_is_told_from_a_blocked_path() {
     let mut unrouted = service.forward(80);
     unrouted.args(["--region", "eu-west-2"]);
     let unreachable = [
-        "cannot connect to ssm.eu-west-2.amazonaws.com:443 (10.99.1.5)",
+        "there is no way to ssm.eu-west-2.amazonaws.com:443 (10.99.1.5)",
         "Network is unreachable",
         "a private address",
     ];
