@@ -1,5 +1,7 @@
 //! Nodes in a table.
 
+use std::ops::Range;
+
 use super::one_line;
 use crate::aws::Node;
 
@@ -24,42 +26,85 @@ const MIN_LEN: usize = 8;
 /// Space between two columns.
 const GAP: &str = "  ";
 
+/// Space before the columns that are below the others.
+const INDENT: &str = "    ";
+
 /// A table with one line for each node below the headings. Columns without any content are left out.
 pub fn lines<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Vec<String> {
     fitted(nodes, usize::MAX)
 }
 
-/// The same, cut to lines of at most `width` characters as far as possible.
+/// The same, cut to lines of at most `width` characters. Columns for which there is no room are below the others, the same for
+/// every node.
 pub fn fitted<'a>(nodes: impl IntoIterator<Item = &'a Node>, width: usize) -> Vec<String> {
     let headings = HEADINGS.map(str::to_owned);
     let rows: Vec<_> = nodes.into_iter().map(cells).collect();
-    let mut lens: [usize; HEADINGS.len()] = std::array::from_fn(|column| {
+    let mut lens: Lens = std::array::from_fn(|column| {
         let lens = rows.iter().map(|row| row[column].chars().count());
         match lens.max().unwrap_or_default() {
             0 => 0,
             len => len.max(headings[column].len()),
         }
     });
-    let used = lens.iter().filter(|len| **len > 0);
-    let total = used.map(|len| len + GAP.len()).sum::<usize>();
-    let mut surplus = total.saturating_sub(GAP.len()).saturating_sub(width);
-    for column in ELASTIC {
-        let cut = surplus.min(lens[column].saturating_sub(MIN_LEN));
-        lens[column] -= cut;
-        surplus -= cut;
-    }
+    lens = cut(lens, width);
+    let shelves = shelves(&lens, width);
     std::iter::once(&headings)
         .chain(&rows)
-        .map(|row| line(row, &lens))
+        .flat_map(|row| shelves.iter().map(|shelf| line(row, &lens, shelf)))
+        .filter(|line| !line.is_empty())
         .collect()
 }
 
-fn line(row: &[String; HEADINGS.len()], lens: &[usize; HEADINGS.len()]) -> String {
-    let used = row.iter().zip(lens).filter(|(_, len)| **len > 0);
+/// How long each column is; 0 if it is left out.
+type Lens = [usize; HEADINGS.len()];
+
+/// Cuts the elastic columns, if that makes everything fit on one line, or where one alone is too long for a line.
+fn cut(lens: Lens, width: usize) -> Lens {
+    let used = lens.iter().filter(|len| **len > 0);
+    let total = used.map(|len| len + GAP.len()).sum::<usize>();
+    let mut surplus = total.saturating_sub(GAP.len()).saturating_sub(width);
+    let mut cut = lens;
+    for column in ELASTIC {
+        let less = surplus.min(lens[column].saturating_sub(MIN_LEN));
+        cut[column] -= less;
+        surplus -= less;
+    }
+    if surplus == 0 {
+        return cut;
+    }
+    let mut cut = lens;
+    for column in ELASTIC {
+        let room = width.saturating_sub(INDENT.len()).max(MIN_LEN);
+        cut[column] = lens[column].min(room);
+    }
+    cut
+}
+
+/// Which columns are on each of a node's lines.
+fn shelves(lens: &Lens, width: usize) -> Vec<Range<usize>> {
+    let (mut shelves, mut start, mut end) = (Vec::new(), 0, 0);
+    for (column, len) in lens.iter().enumerate().filter(|(_, len)| **len > 0) {
+        if end > INDENT.len() && end + len > width {
+            shelves.push(start..column);
+            (start, end) = (column, INDENT.len());
+        }
+        end += len + GAP.len();
+    }
+    shelves.push(start..lens.len());
+    shelves
+}
+
+fn line(row: &[String; HEADINGS.len()], lens: &Lens, shelf: &Range<usize>) -> String {
+    let cells = shelf.clone().zip(&row[shelf.clone()]);
+    let used = cells.filter(|(column, _)| lens[*column] > 0);
     let cells: Vec<_> = used
-        .map(|(cell, &len)| format!("{:len$}", shortened(cell, len)))
+        .map(|(column, cell)| {
+            let len = lens[column];
+            format!("{:len$}", shortened(cell, len))
+        })
         .collect();
-    cells.join(GAP).trim_end().to_owned()
+    let indent = if shelf.start == 0 { "" } else { INDENT };
+    format!("{indent}{}", cells.join(GAP)).trim_end().to_owned()
 }
 
 /// What each column says of a node.
@@ -146,8 +191,26 @@ mod tests {
             "{lines:?}"
         );
         assert!(lines[1].contains("  Microsoft Windows…  2026"), "{lines:?}");
-        let narrow = fitted(&nodes(), 20);
-        assert!(narrow[1].starts_with("web [2J…  i-0abc "), "{narrow:?}");
-        assert!(narrow[2].ends_with("offline"), "{narrow:?}");
+    }
+
+    #[test]
+    fn columns_without_room_are_below_the_others() {
+        assert_eq!(
+            fitted(&nodes(), 60),
+            [
+                "NAME            ID                    STATE    AGENT",
+                "    CAN         PLATFORM",
+                "    LAST PING",
+                "web [2J server  i-0abc                online   3.3.987.0",
+                "    mux, hosts  Microsoft Windows Server 2022 Datacenter",
+                "    2026-01-02T03:04:05Z",
+                "                mi-0123456789abcdef0  offline",
+            ]
+        );
+        let narrow = fitted(&nodes(), 30);
+        assert!(
+            narrow.contains(&"    Microsoft Windows Server …".to_owned()),
+            "{narrow:?}"
+        );
     }
 }
