@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         Some(job) => Ok(job),
         None => match Cli::from_arguments(std::env::args_os()) {
             Ok(cli) => cli.into_job(),
-            Err(error) => return output::command_line(&error),
+            Err(error) => return output::command_line(&error, wants_json()),
         },
     };
     let (printer, outcome) = match job {
@@ -45,6 +45,12 @@ fn plugin_job() -> Option<Job> {
     is_plugin.then(|| Job::Plugin {
         arguments: arguments.collect(),
     })
+}
+
+/// Whether the command line, which cannot be parsed, asks for JSON.
+fn wants_json() -> bool {
+    let own = std::env::args_os().take_while(|word| word != "--");
+    own.into_iter().any(|word| word == "--json")
 }
 
 fn run(job: Job, printer: &Printer) -> Result<ExitCode, Failure> {

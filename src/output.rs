@@ -7,6 +7,8 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
+use clap::error::ContextKind;
+
 use crate::cli::OutputArgs;
 use crate::failure::{Exit, Failure};
 
@@ -192,12 +194,37 @@ impl From<OutputArgs> for Printer {
     }
 }
 
-/// Writes what the parser of the command line has to say: an error, or the help or version that was asked for.
-pub fn command_line(error: &clap::Error) -> ExitCode {
+/// Writes what the parser of the command line has to say: an error, or the help or version that was asked for. With
+/// `is_json`, an error is an event, unless it is that there is no JSON to be had.
+pub fn command_line(error: &clap::Error, is_json: bool) -> ExitCode {
+    let refused = error.get(ContextKind::InvalidArg).map(ToString::to_string);
+    if is_json && error.use_stderr() && refused.as_deref() != Some("--json") {
+        let failure = misuse(&error.render().to_string());
+        Printer::new(Format::Json, Verbosity::Normal).failure(&failure);
+        flush();
+        return failure.exit.into();
+    }
     let_go(error.print());
     match error.exit_code() {
         0 => ExitCode::SUCCESS,
         _ => Exit::Usage.into(),
+    }
+}
+
+/// Makes a failure of what the parser of the command line says for people, in paragraphs: what is wrong, perhaps a tip,
+/// and the usage.
+fn misuse(text: &str) -> Failure {
+    let mut paragraphs = text.split("\n\n").map(one_line);
+    let first = paragraphs.next().unwrap_or_default();
+    let message = first.strip_prefix("error: ").unwrap_or(&first);
+    let hint = paragraphs.find_map(|paragraph| {
+        let tip = paragraph.strip_prefix("tip: ").map(str::to_owned);
+        tip.or_else(|| paragraph.starts_with("Usage: ").then_some(paragraph))
+    });
+    let failure = Failure::new(Exit::Usage, message);
+    match hint {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
     }
 }
 
@@ -320,6 +347,21 @@ mod tests {
             json(&event),
             b"{\"event\":\"warning\",\"message\":\"two\\nlines\"}\n"
         );
+    }
+
+    #[test]
+    fn a_mistyped_command_line_is_an_event_with_its_tip() {
+        let error = "error: unexpected argument '--jsn' found\n\n  tip: a similar argument exists: '--json'\n\n\
+                     Usage: ssmfwd doctor\n\nFor more information, try '--help'.\n";
+        let failure = misuse(error);
+        assert_eq!(failure.message, "unexpected argument '--jsn' found");
+        assert_eq!(
+            failure.hint.as_deref(),
+            Some("a similar argument exists: '--json'")
+        );
+        let failure = misuse("error: required:\n  <TARGET>\n\nUsage: ssmfwd <TARGET>\n");
+        assert_eq!(failure.message, "required: <TARGET>");
+        assert_eq!(failure.hint.as_deref(), Some("Usage: ssmfwd <TARGET>"));
     }
 
     #[test]
