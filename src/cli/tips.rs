@@ -14,6 +14,9 @@ use crate::spec::Forward;
 /// How similar a first word has to be to a subcommand (Jaro similarity); `exc` and `exec` have 0.92.
 const SIMILARITY: f64 = 0.8;
 
+/// The subcommand that takes a TARGET and FORWARDs as the program itself does.
+const DOCTOR: &str = "doctor";
+
 /// Adds what was probably meant by `arguments`, the program's name in front, to the `error` they led to.
 pub(super) fn add(mut error: Error, arguments: &[OsString]) -> Error {
     let words: Vec<&str> = arguments
@@ -40,7 +43,9 @@ pub(super) fn add(mut error: Error, arguments: &[OsString]) -> Error {
         let subcommand = ContextValue::String(subcommand.to_owned());
         error.insert(ContextKind::SuggestedSubcommand, subcommand);
     } else if error.kind() == ErrorKind::ValueValidation
-        && wrong.starts_with("<FORWARD>")
+        && ["<FORWARD>", "[FORWARD]"]
+            .iter()
+            .any(|name| wrong.starts_with(name))
         && let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue)
         && let Some(tip) = misplaced(first, value, rest)
     {
@@ -122,6 +127,12 @@ fn misplaced(target: &str, value: &str, rest: &[&str]) -> Option<String> {
     }
     if is_forward(target) {
         return Some(format!("the target comes first: ssmfwd {value} {target}"));
+    }
+    if target == DOCTOR {
+        let target = rest.iter().find(|word| is_forward(word))?;
+        return Some(format!(
+            "the target comes first: ssmfwd {DOCTOR} {value} {target}"
+        ));
     }
     if Page::from_str(value, false).is_ok() {
         return Some(format!(
