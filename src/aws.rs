@@ -16,6 +16,7 @@ pub mod inventory;
 pub mod kms;
 mod node;
 mod permission;
+pub(crate) mod region;
 mod repeatable;
 pub mod selector;
 pub mod session;

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod configuration;
 pub mod connection;
 pub mod dns;
+mod grouping;
 pub mod identity;
 pub mod local;
 pub mod permissions;
@@ -16,8 +17,8 @@ use serde::Serialize;
 
 use crate::failure::{Exit, Failure, SEE_DOCTOR};
 
-/// What is looked at. Its name in JSON is part of the command-line contract.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// What is looked at, in the order in which a session needs it. Its name in JSON is part of the command-line contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Check {
     /// Configuration files, environment, region.
@@ -36,12 +37,12 @@ pub enum Check {
     Target,
     /// What its agent can do.
     Agent,
-    /// Whether the session document exists and takes the parameters.
-    Document,
     /// Whether the caller may start a session.
     StartSession,
     /// Whether the caller may resume and terminate its sessions.
     OwnSessions,
+    /// Whether the session document exists and takes the parameters.
+    Document,
     /// The account's preferences for sessions.
     Preferences,
     /// Whether the caller may use the key of encrypted sessions.
@@ -100,7 +101,8 @@ pub enum Outcome {
 pub struct Finding {
     /// What was looked at.
     pub check: Check,
-    /// Which one, if there are several: a service, a document, a forward.
+    /// Which one, if there are several: a service, a document, a forward. Services that one cause is common to are joined
+    /// with commas.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// How it went.
@@ -110,6 +112,9 @@ pub struct Finding {
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
+    /// The check that it needs, which has found no way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub needs: Option<Check>,
     /// The exit code that a failure leads to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<u8>,
@@ -126,6 +131,7 @@ impl Finding {
             outcome,
             message: message.into(),
             fix: None,
+            needs: None,
             exit_code: None,
             exit: None,
         }
@@ -157,7 +163,10 @@ impl Finding {
 
     /// It was not looked at, because `cause` found no way.
     pub fn needs(check: Check, cause: Check) -> Self {
-        Self::skip(check, format!("not checked: it needs {}", cause.name()))
+        Self {
+            needs: Some(cause),
+            ..Self::skip(check, format!("not checked: it needs {}", cause.name()))
+        }
     }
 
     /// Adds what to do about it.
@@ -190,6 +199,21 @@ impl Finding {
     }
 }
 
+impl From<Finding> for Vec<Finding> {
+    fn from(finding: Finding) -> Self {
+        vec![finding]
+    }
+}
+
+/// What nobody has asked to be tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Untried {
+    /// What would be.
+    pub checks: Vec<Check>,
+    /// How to ask.
+    pub next: &'static str,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,7 +229,7 @@ mod tests {
         let finding = Finding::needs(Check::Agent, Check::Target);
         assert_eq!(
             serde_json::to_string(&finding).unwrap(),
-            r#"{"event":"check","check":"agent","outcome":"skip","message":"not checked: it needs target"}"#
+            r#"{"event":"check","check":"agent","outcome":"skip","message":"not checked: it needs target","needs":"target"}"#
         );
     }
 

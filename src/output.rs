@@ -25,6 +25,7 @@ pub mod log;
 mod mapping;
 pub mod nodes;
 mod surface;
+mod wrap;
 mod writer;
 
 /// How events are written.
@@ -125,7 +126,14 @@ impl Printer {
     pub fn product(&self, bytes: &[u8]) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
         match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(unwritable(&error)),
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                let failure = unwritable(&error);
+                if self.format == Format::Json {
+                    // The event that it will be cannot be written either.
+                    Self::new(Format::Human, self.verbosity).failure(&failure);
+                }
+                Err(failure)
+            }
             _ => Ok(()),
         }
     }

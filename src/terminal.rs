@@ -86,6 +86,12 @@ pub fn output_width() -> Option<usize> {
     Some(size.0.into())
 }
 
+/// Columns of the terminal that standard error goes to; `None` if that is none.
+pub fn error_width() -> Option<usize> {
+    let size = size().filter(|_| io::stderr().is_terminal())?;
+    Some(size.0.into())
+}
+
 /// Whether the user can be asked: standard input and standard error are a terminal.
 pub fn can_ask() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()

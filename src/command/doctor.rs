@@ -1,31 +1,36 @@
-//! `ssmfwd doctor`: checks in the order a session needs them, as many as possible at once.
+//! `ssmfwd doctor`: as many checks as possible at once, each told when it ends.
 
 mod plan;
 mod step;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::stream::StreamExt;
 use ssmfwd_protocol::session::SessionKind;
-use tokio_util::sync::CancellationToken;
+use tokio::time::sleep;
 
-use self::plan::{Sessions, checks, without_configuration};
+use self::plan::{Checks, Sessions, checks, without_configuration};
+use self::step::Running;
 use super::service::Service;
 use crate::aws::Target;
 use crate::cli::DoctorArgs;
-use crate::doctor::configuration;
+use crate::doctor::{Check, Untried, configuration};
 use crate::failure::{Exit, Failure};
 use crate::output::{Printer, findings::Report};
 use crate::settings::DoctorSettings;
 use crate::signals;
 
+/// How long nothing is found before it is said what is being waited for.
+const SILENCE: Duration = Duration::from_secs(2);
+
 /// Runs the checks and prints what each has found.
 ///
 /// # Errors
 ///
-/// When the arguments contradict each other, the lab cannot be started, or the user has enough. What the checks find is
-/// none.
+/// When the arguments contradict each other, the lab cannot be started, nothing can be printed, or the user has enough.
+/// What the checks find is none.
 pub async fn run(args: DoctorArgs, printer: Printer) -> Result<ExitCode, Failure> {
     let shutdown = signals::cancelled_by_signals()?;
     let settings = DoctorSettings::new(args)?;
@@ -38,7 +43,12 @@ pub async fn run(args: DoctorArgs, printer: Printer) -> Result<ExitCode, Failure
         .iter()
         .map(|forward| (forward.document.clone(), port));
     let service = Service::start(&settings.service, selector, documents.collect()).await?;
-    let outcome = examine(&service, &settings, Report::new(printer), &shutdown).await;
+    let sessions = Sessions::new(&shutdown);
+    let outcome = tokio::select! {
+        outcome = examine(&service, &settings, &sessions, Report::new(printer)) => outcome,
+        () = shutdown.cancelled() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+    };
+    sessions.end().await;
     service.shutdown().await;
     outcome
 }
@@ -46,27 +56,63 @@ pub async fn run(args: DoctorArgs, printer: Printer) -> Result<ExitCode, Failure
 async fn examine(
     service: &Service,
     settings: &DoctorSettings,
+    sessions: &Sessions,
     mut report: Report,
-    shutdown: &CancellationToken,
 ) -> Result<ExitCode, Failure> {
-    let sessions = Sessions::new(shutdown);
-    let examined = async {
-        let (finding, aws) = configuration::check(service.options()).await;
-        report.add(&finding);
-        let aws = aws.map(Arc::new);
-        let mut findings = match &aws {
-            Some(aws) => checks(aws, settings, &sessions),
-            None => without_configuration(settings),
-        };
-        while let Some(finding) = findings.next().await {
-            report.add(&finding);
+    let (finding, aws) = configuration::check(service.options()).await;
+    report.add(&finding)?;
+    let aws = aws.map(Arc::new);
+    let running = Running::default();
+    let checks = match &aws {
+        Some(aws) => checks(aws, settings, sessions, &running),
+        None => without_configuration(settings),
+    };
+    report_all(checks, &running, &mut report).await?;
+    report.finish(untried(settings).as_ref())
+}
+
+async fn report_all(
+    mut checks: Checks<'_>,
+    running: &Running,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    loop {
+        tokio::select! {
+            biased;
+            findings = checks.next() => {
+                let Some(findings) = findings else {
+                    return Ok(());
+                };
+                for finding in &findings {
+                    report.add(finding)?;
+                }
+            }
+            () = sleep(SILENCE) => report.waiting_for(&running.names()),
         }
-        report.finish()
+    }
+}
+
+/// What there would be to try, had it been asked for.
+fn untried(settings: &DoctorSettings) -> Option<Untried> {
+    let (checks, next) = match (&settings.target, settings.forwards.as_slice()) {
+        (None, _) => (
+            vec![
+                Check::Target,
+                Check::Agent,
+                Check::StartSession,
+                Check::Session,
+                Check::RemotePort,
+            ],
+            "name them: ssmfwd doctor TARGET FORWARD",
+        ),
+        (Some(_), []) => (
+            vec![Check::Session, Check::RemotePort],
+            "add a FORWARD and --connect",
+        ),
+        (Some(_), _) if !settings.connects => {
+            (vec![Check::Session, Check::RemotePort], "add --connect")
+        }
+        (Some(_), _) => return None,
     };
-    let outcome = tokio::select! {
-        exit = examined => Ok(exit),
-        () = shutdown.cancelled() => Err(Failure::new(Exit::Interrupted, "interrupted")),
-    };
-    sessions.end().await;
-    outcome
+    Some(Untried { checks, next })
 }

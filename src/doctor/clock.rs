@@ -6,7 +6,6 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 
 use super::{Check, Finding};
-use crate::failure::{Exit, Failure};
 
 /// How the clocks of this machine and of a service compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,21 +58,18 @@ const MAX_SKEW: Duration = Duration::from_secs(5 * 60);
 /// A clock that is off by more than this is not set by anybody.
 const WORTH_A_WORD: Duration = Duration::from_secs(60);
 
-/// Judges the difference of the clocks.
-pub fn clock(skew: Option<Skew>) -> (Finding, Option<()>) {
+/// Judges the difference of the clocks. However large, it is no failure: requests are signed with the service's time.
+pub fn clock(skew: Option<Skew>) -> Finding {
     let check = Check::Clock;
     let Some(Skew {
         difference,
         is_ahead,
     }) = skew
     else {
-        return (
-            Finding::skip(check, "not known: the service does not tell the time"),
-            Some(()),
-        );
+        return Finding::skip(check, "not known: the service does not tell the time");
     };
     if difference < Duration::from_secs(2) {
-        return (Finding::pass(check, "as the service's"), Some(()));
+        return Finding::pass(check, "as the service's");
     }
     let direction = match is_ahead {
         true => "ahead of",
@@ -84,16 +80,17 @@ pub fn clock(skew: Option<Skew>) -> (Finding, Option<()>) {
         difference.as_secs()
     );
     if difference <= WORTH_A_WORD {
-        return (Finding::pass(check, message), Some(()));
+        return Finding::pass(check, message);
     }
-    let fix = "have the clock set over the network (NTP), and check the time zone";
-    if difference <= MAX_SKEW {
-        let message = format!("{message}: beyond 300 s, no signature is accepted");
-        return (Finding::warn(check, message).fix(fix), Some(()));
-    }
-    let message = format!("{message}: signatures are accepted for 300 s only");
-    let failure = Failure::new(Exit::Credentials, message).with_hint(fix);
-    (Finding::fail(check, &failure), None)
+    let consequence = match difference > MAX_SKEW {
+        true => {
+            "ssmfwd signs with the service's time, but other tools may not, and certificates and the expiry of credentials are \
+             judged by this machine's"
+        }
+        false => "at 300 s, tools that do not correct it are refused",
+    };
+    Finding::warn(check, format!("{message}: {consequence}"))
+        .fix("have the clock set over the network (NTP), and check the time zone")
 }
 
 #[cfg(test)]
@@ -107,7 +104,7 @@ mod tests {
 
     #[test]
     fn clocks_are_compared() {
-        let judge = |server| clock(Some(Skew::between(at(1000), at(1001), at(server)))).0;
+        let judge = |server| clock(Some(Skew::between(at(1000), at(1001), at(server))));
         assert_eq!(judge(1000).message, "as the service's");
         assert_eq!(
             judge(1030).message,
@@ -115,16 +112,15 @@ mod tests {
         );
         assert_eq!(judge(1030).outcome, Outcome::Pass);
         assert_eq!(judge(900).outcome, Outcome::Warn);
-        let failed = judge(100);
+        let far = judge(100);
         assert!(
-            failed
-                .message
-                .starts_with("this machine's clock is 899 s ahead of"),
+            far.message
+                .starts_with("this machine's clock is 899 s ahead of the service's: ssmfwd signs"),
             "{}",
-            failed.message
+            far.message
         );
-        assert_eq!(failed.exit, Some(Exit::Credentials));
-        assert_eq!(clock(None).0.outcome, Outcome::Skip);
+        assert_eq!(far.outcome, Outcome::Warn);
+        assert_eq!(clock(None).outcome, Outcome::Skip);
     }
 
     #[test]

@@ -3,12 +3,14 @@
 use std::io;
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::clock::Skew;
+use super::grouping::{Found, grouped};
 use super::{Check, Finding};
-use crate::aws::{Aws, ServiceAddress};
+use crate::aws::{Aws, Service, ServiceAddress};
 use crate::failure::{Exit, Failure};
 use crate::net::address::is_loopback;
 use crate::net::connection::Connection;
@@ -20,14 +22,31 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 /// Longest head of an answer, in bytes.
 const MAX_HEAD_LEN: usize = 16 * 1024;
 
-/// Connects to a service as every call does, and asks it for the time. The second half is there if it answered, and its own
-/// half if it told the time.
-pub async fn connection(aws: &Aws, address: &ServiceAddress) -> (Finding, Option<Option<Skew>>) {
-    let subject = address.service.name();
-    match visit(aws, address).await {
-        Ok((finding, skew)) => (finding.of(subject), Some(skew)),
-        Err(failure) => (Finding::fail(Check::Connection, &failure).of(subject), None),
+/// Connects to each endpoint as every call does, and asks it for the time, all at once. The second half is there if the API
+/// answered, which is the first of them, and its own half if that told the time.
+pub async fn connections(
+    aws: &Aws,
+    endpoints: &[ServiceAddress],
+) -> (Vec<Finding>, Option<Option<Skew>>) {
+    let visits = endpoints.iter().map(|endpoint| visit(aws, endpoint));
+    let (mut found, mut connected) = (Vec::new(), None);
+    for (endpoint, visited) in endpoints.iter().zip(join_all(visits).await) {
+        let finding = match visited {
+            Ok((finding, skew)) => {
+                if endpoint.service == Service::Ssm {
+                    connected = Some(skew);
+                }
+                finding
+            }
+            Err(failure) => Finding::fail(Check::Connection, &failure),
+        };
+        found.push(Found {
+            subject: endpoint.service.name(),
+            host: &endpoint.host,
+            finding,
+        });
     }
+    (grouped(found), connected)
 }
 
 async fn visit(aws: &Aws, address: &ServiceAddress) -> Result<(Finding, Option<Skew>), Failure> {
@@ -104,22 +123,60 @@ async fn ask(stream: &mut Connection, host: &str) -> io::Result<Vec<u8>> {
 }
 
 fn no_answer(error: &io::Error, host: &str) -> Failure {
-    let why = match error.kind() {
-        io::ErrorKind::TimedOut => "is silent".to_owned(),
-        io::ErrorKind::UnexpectedEof => "closes it without an answer".to_owned(),
-        io::ErrorKind::InvalidData => "answers with something that is not HTTP".to_owned(),
-        _ => format!("breaks it: {error}"),
+    use io::ErrorKind;
+
+    let (what, fix) = match error.kind() {
+        ErrorKind::TimedOut => (
+            format!("says nothing within {} s", ANSWER_DEADLINE.as_secs()),
+            "something in between lets connections through and no requests, as a firewall or a proxy without a way out does: \
+             look at what is between this machine and the service",
+        ),
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted => (
+            "resets it at the first request".to_owned(),
+            "a firewall or an intrusion prevention in between ends connections whose requests it does not like: have it let \
+             HTTPS to the service through",
+        ),
+        ErrorKind::UnexpectedEof => (
+            "closes it without an answer".to_owned(),
+            "that is what a load balancer without a backend does, and a port that expects TLS: check the endpoint URL",
+        ),
+        ErrorKind::InvalidData => (
+            "answers with something that is not HTTP".to_owned(),
+            "something else than the service is there: check the endpoint URL",
+        ),
+        _ => (
+            format!("breaks it: {error}"),
+            "look at what is between this machine and the service: proxy, firewall, VPN",
+        ),
     };
-    Failure::new(Exit::Failure, format!("{host} accepts the connection, and then {why}")).with_hint(
-        "something else than the service is there, or something in between lets connections through and no requests: check \
-         the endpoint URL, proxy and firewall",
+    Failure::new(
+        Exit::Failure,
+        format!("{host} accepts the connection, and then {what}"),
     )
+    .with_hint(fix)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::Outcome;
     use super::*;
+
+    #[test]
+    fn every_way_not_to_answer_has_its_own_fix() {
+        let kinds = [
+            io::ErrorKind::TimedOut,
+            io::ErrorKind::ConnectionReset,
+            io::ErrorKind::UnexpectedEof,
+            io::ErrorKind::InvalidData,
+            io::ErrorKind::Other,
+        ];
+        let failures = kinds.map(|kind| no_answer(&kind.into(), "ssm.example"));
+        for (at, failure) in failures.iter().enumerate() {
+            let others = failures.iter().skip(at + 1);
+            assert!(others.into_iter().all(|other| other.hint != failure.hint));
+        }
+        assert!(failures[1].message.contains("resets it"), "{}", failures[1]);
+    }
 
     #[test]
     fn inspection_is_told_from_trust() {

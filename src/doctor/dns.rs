@@ -7,7 +7,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
+use super::grouping::{Found, grouped};
 use super::{Check, Finding};
+use crate::aws::region::Unfamiliar;
 use crate::aws::{Aws, Service, ServiceAddress};
 use crate::failure::Failure;
 use crate::net::address::is_private;
@@ -16,23 +18,39 @@ use crate::net::dial;
 /// Longest wait for DNS.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Looks up the names of all addresses, and compares what comes of them. The second half are the services whose names are not
+/// Looks up the names of all endpoints, and compares what comes of them. The second half are the services whose names are not
 /// known.
-pub async fn dns(aws: &Aws, addresses: &[ServiceAddress]) -> (Finding, Vec<Service>) {
-    let looks = addresses.iter().map(|address| look_up(aws, address));
-    let (mut places, mut failures) = (Vec::new(), Vec::new());
-    for (address, place) in addresses.iter().zip(join_all(looks).await) {
+pub async fn dns(aws: &Aws, endpoints: &[ServiceAddress]) -> (Vec<Finding>, Vec<Service>) {
+    let looks = endpoints.iter().map(|endpoint| look_up(aws, endpoint));
+    let (mut places, mut failures, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
+    for (endpoint, place) in endpoints.iter().zip(join_all(looks).await) {
         match place {
-            Ok(place) => places.push((address, place)),
-            Err(failure) => failures.push((address.service, failure)),
+            Ok(place) => places.push((endpoint, place)),
+            Err(failure) => {
+                unknown.push(endpoint.service);
+                failures.push(Found {
+                    subject: endpoint.service.name(),
+                    host: &endpoint.host,
+                    finding: unresolved(&failure, aws, endpoint),
+                });
+            }
         }
     }
-    let finding = match failures.first() {
-        Some((_, failure)) => Finding::fail(Check::Dns, failure),
-        None => compare(&places),
-    };
-    let unknown = failures.into_iter().map(|(service, _)| service);
-    (finding, unknown.collect())
+    let mut findings = grouped(failures);
+    if !places.is_empty() {
+        findings.push(compare(&places));
+    }
+    (findings, unknown)
+}
+
+fn unresolved(failure: &Failure, aws: &Aws, endpoint: &ServiceAddress) -> Finding {
+    let finding = Finding::fail(Check::Dns, failure);
+    match Unfamiliar::region(aws.region()) {
+        Some(unfamiliar) if endpoint.host.contains(aws.region()) => {
+            finding.fix(unfamiliar.advice())
+        }
+        _ => finding,
+    }
 }
 
 fn compare(places: &[(&ServiceAddress, Place)]) -> Finding {
@@ -119,7 +137,7 @@ async fn look_up(aws: &Aws, address: &ServiceAddress) -> Result<Place, Failure> 
         Ok(found) => found,
         Err(_) => Err(io::Error::new(
             io::ErrorKind::TimedOut,
-            "DNS did not answer",
+            "DNS did not answer within 10 s",
         )),
     };
     let found = found.map_err(|error| dial::unresolved(&error, host))?;

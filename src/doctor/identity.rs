@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{Check, Finding};
 use crate::aws::{Aws, Caller, CallerError};
+use crate::failure::{Exit, Failure};
 
 /// Credentials that expire sooner than this are worth a word: a session that is resumed or replaced needs others.
 const SOON: Duration = Duration::from_secs(15 * 60);
@@ -32,13 +33,9 @@ pub async fn credentials(aws: &Aws) -> (Finding, Option<()>) {
             )
             .fix(aws.renew_hint()),
             Err(_) => {
-                let failure = crate::failure::Failure::new(
-                    crate::failure::Exit::Credentials,
-                    format!("{source}; they have expired"),
-                );
-                let finding =
-                    Finding::fail(Check::Credentials, &failure.with_hint(aws.renew_hint()));
-                return (finding, None);
+                let message = format!("{source}; they have expired");
+                let failure = Failure::new(Exit::Credentials, message).with_hint(aws.renew_hint());
+                return (Finding::fail(Check::Credentials, &failure), None);
             }
         },
     };
@@ -52,20 +49,28 @@ fn minutes(time: Duration) -> String {
     }
 }
 
-/// Asks whose they are. Sessions do without STS, so that it cannot be reached is no failure.
-pub async fn identity(aws: &Aws) -> (Finding, Option<Option<Caller>>) {
+/// Whom the credentials belong to.
+pub enum Identity {
+    /// As STS says.
+    Known(Finding, Caller),
+    /// Nobody: they are no good.
+    Refused(Finding),
+    /// STS cannot be asked. Sessions do without it, so that it is no failure.
+    Unreachable(Finding),
+}
+
+/// Asks whose they are.
+pub async fn identity(aws: &Aws) -> Identity {
+    let check = Check::Identity;
     match aws.caller().await {
         Ok(caller) => {
             let message = format!("{} in account {}", caller.arn, caller.account);
-            (Finding::pass(Check::Identity, message), Some(Some(caller)))
+            Identity::Known(Finding::pass(check, message), caller)
         }
-        Err(CallerError::Refused(failure)) => (Finding::fail(Check::Identity, &failure), None),
+        Err(CallerError::Refused(failure)) => Identity::Refused(Finding::fail(check, &failure)),
         Err(CallerError::Unreachable(failure)) => {
             let message = format!("not known, which sessions do without: {}", failure.message);
-            (
-                Finding::warn(Check::Identity, message).fixed_by(&failure),
-                Some(None),
-            )
+            Identity::Unreachable(Finding::warn(check, message).fixed_by(&failure))
         }
     }
 }

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
+
+use super::grouping::{Found, grouped};
 use super::{Check, Finding};
 use crate::aws::{
     Aws, Caller, DataKeyRequest, DocumentDescription, PREFERENCES_DOCUMENT, Permission, Preferences,
@@ -10,13 +13,28 @@ use crate::failure::{Exit, Failure};
 use crate::settings::ForwardSettings;
 use crate::spec::{PORT_DOCUMENT, REMOTE_HOST_DOCUMENT};
 
-/// Finds out whether a session may be started on `target`, an id.
-pub async fn start_session(aws: &Aws, target: &str, document: &str) -> Finding {
-    if ![PORT_DOCUMENT, REMOTE_HOST_DOCUMENT].contains(&document) {
+/// Whether a document is one of those that refuse a port that is none: of others, only a session tells whether one may be
+/// started with them.
+pub fn is_refusing_no_port(document: &str) -> bool {
+    [PORT_DOCUMENT, REMOTE_HOST_DOCUMENT].contains(&document)
+}
+
+/// Finds out whether sessions may be started on `target`, an id, with each of `documents`.
+pub async fn start_session(aws: &Aws, target: &str, documents: &[&str]) -> Vec<Finding> {
+    let asking = documents.iter().map(async |document| Found {
+        subject: document,
+        host: "",
+        finding: start_with(aws, target, document).await,
+    });
+    grouped(join_all(asking).await)
+}
+
+async fn start_with(aws: &Aws, target: &str, document: &str) -> Finding {
+    if !is_refusing_no_port(document) {
         let message = "not known without a session: --connect starts one";
-        return Finding::skip(Check::StartSession, message).of(document);
+        return Finding::skip(Check::StartSession, message);
     }
-    let finding = match aws.may_start_session(target, document).await {
+    match aws.may_start_session(target, document).await {
         Permission::Granted => Finding::pass(
             Check::StartSession,
             format!("ssm:StartSession on {target} is not denied"),
@@ -26,8 +44,7 @@ pub async fn start_session(aws: &Aws, target: &str, document: &str) -> Finding {
             let message = format!("not known: {}", failure.message);
             Finding::warn(Check::StartSession, message).fixed_by(&failure)
         }
-    };
-    finding.of(document)
+    }
 }
 
 /// Finds out whether the caller may resume and terminate its own sessions.

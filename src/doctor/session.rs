@@ -106,7 +106,15 @@ async fn remote_port(session: &mut Session, target: &Target, forward: &ForwardSe
         }
         Ok(Err(End::Refused | End::Finished | End::Cut)) => fail(
             format!("{place} does not accept connections"),
-            "check that the service runs and listens there, its firewall or security group, and that the target resolves the name",
+            match forward.spec.is_to_host_by_name() {
+                true => {
+                    "check that the service runs and listens there, its firewall or security group, and that the target resolves \
+                     the name"
+                }
+                false => {
+                    "check that the service runs and listens there, and its firewall or security group"
+                }
+            },
         ),
     }
 }

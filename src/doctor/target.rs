@@ -22,9 +22,9 @@ async fn examine(aws: &Aws, wanted: &Target) -> Result<(Finding, Node), Failure>
         Choice::Several(nodes) => return Err(list_matches(target::ambiguous(wanted, nodes))),
     };
     let selector = Selector::Id(id.clone());
-    let mut node = match aws.find(&selector).await {
+    let (mut node, denial) = match aws.find(&selector).await {
         Ok(found) => match found.nodes.into_iter().next() {
-            Some(node) => node,
+            Some(node) => (node, None),
             None => {
                 return Err(aws
                     .nothing_found(&selector, &[])
@@ -32,11 +32,14 @@ async fn examine(aws: &Aws, wanted: &Target) -> Result<(Finding, Node), Failure>
             }
         },
         // Whoever knows the id needs no inventory.
-        Err(failure) if failure.exit == Exit::Credentials => Node {
-            id,
-            state: NodeState::Online,
-            ..Node::default()
-        },
+        Err(failure) if failure.exit == Exit::Credentials => {
+            let node = Node {
+                id,
+                state: NodeState::Online,
+                ..Node::default()
+            };
+            (node, Some(failure))
+        }
         Err(failure) => return Err(failure),
     };
     // The inventory learns of the end of an agent only after minutes.
@@ -44,6 +47,14 @@ async fn examine(aws: &Aws, wanted: &Target) -> Result<(Finding, Node), Failure>
         true => None,
         false => aws.is_connected(&node.id).await.ok(),
     };
+    if let (None, Some(denial)) = (is_connected, denial) {
+        let message = format!(
+            "not known whether {} is online: {}",
+            node.id, denial.message
+        );
+        let finding = Finding::skip(Check::Target, message).fixed_by(&denial);
+        return Ok((finding, node));
+    }
     if is_connected == Some(false) && node.last_ping.is_none() {
         // It is not from the inventory, and nothing else has said that it lives.
         node.state = NodeState::Offline;

@@ -3,281 +3,52 @@
 use std::sync::Arc;
 
 use futures_util::future::{FutureExt, LocalBoxFuture, Shared};
+use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::step::{Findings, Needed, Step, alone, finding_of, skipped, step, within};
-use crate::aws::{Aws, Caller, Node, Preferences, Service as Api, ServiceAddress, Target};
-use crate::doctor::clock::Skew;
-use crate::doctor::{
-    Check, Finding, clock, connection, dns, identity, local, permissions, session, target,
-};
+use super::step::{Findings, Needed, Running, Step, skipped, step};
+use crate::aws::{Aws, Caller, Node, Preferences, ServiceAddress, Target};
+use crate::doctor::clock::{self, Skew};
+use crate::doctor::identity::{self, Identity};
+use crate::doctor::{Check, Finding, connection, dns, local, permissions, session, target};
 use crate::failure::{Exit, Failure};
-use crate::settings::DoctorSettings;
+use crate::settings::{DoctorSettings, ForwardSettings};
 use crate::spec::PORT_DOCUMENT;
 
-/// Starts everything that is to be looked at. Nothing runs before it is asked for.
+/// Checks, whose findings come in the order in which they end.
+pub(super) type Checks<'a> = FuturesUnordered<LocalBoxFuture<'a, Findings>>;
+
+/// Everything that is to be looked at. Nothing runs before it is asked for.
 pub(super) fn checks<'a>(
     aws: &'a Arc<Aws>,
     settings: &'a DoctorSettings,
     sessions: &'a Sessions,
-) -> Findings<'a> {
-    let mut findings = Findings::new();
-    let access = access(aws, &mut findings);
+    running: &Running,
+) -> Checks<'a> {
+    let mut plan = Plan {
+        aws,
+        settings,
+        sessions,
+        running: running.clone(),
+        checks: Checks::new(),
+    };
+    let access = plan.access();
     let target = settings
         .target
         .as_ref()
-        .map(|wanted| find_target(aws, wanted, &access, settings, &mut findings));
-    account(aws, settings, &access, target.as_ref(), &mut findings);
-    for forward in &settings.forwards {
-        findings.push_back(async { local::port(&forward.spec) }.boxed_local());
-    }
+        .map(|wanted| plan.target(wanted, &access));
+    plan.account(&access, target.as_ref());
+    plan.checks.extend(local_ports(settings));
     if let (Some(target), Some(wanted), true) = (target, &settings.target, settings.connects) {
-        sessions_of(aws, settings, wanted, &target, sessions, &mut findings);
+        plan.sessions(wanted, &target);
     }
-    findings
-}
-
-/// Whether the API can be called: the way there, and credentials that are accepted.
-type Access<'a> = Shared<LocalBoxFuture<'a, Needed<Option<Caller>>>>;
-
-fn access<'a>(aws: &'a Aws, findings: &mut Findings<'a>) -> Access<'a> {
-    let (api, gateway) = (aws.api_address(), aws.gateway_address());
-    let addresses = [api.clone(), gateway.clone()];
-    let dns = step(async move {
-        let looking = dns::dns(aws, &addresses);
-        within(
-            Check::Dns,
-            looking.map(|(finding, unknown)| (finding, Some(unknown))),
-        )
-        .await
-    });
-    findings.push_back(finding_of(&dns));
-    let connection = step(connect_to(aws, api, dns.clone()));
-    findings.push_back(finding_of(&connection));
-    let gateway = step(connect_to(aws, gateway, dns));
-    findings.push_back(finding_of(&gateway));
-
-    let clock = step(read_clock(connection.clone()));
-    findings.push_back(finding_of(&clock));
-    let credentials = step(within(Check::Credentials, identity::credentials(aws)));
-    findings.push_back(finding_of(&credentials));
-    let identity = step(identify(aws, clock, credentials));
-    findings.push_back(finding_of(&identity));
-    let access = async move {
-        connection.await.1?;
-        identity.await.1
-    };
-    access.boxed_local().shared()
-}
-
-async fn connect_to(
-    aws: &Aws,
-    address: ServiceAddress,
-    dns: Step<'_, Vec<Api>>,
-) -> (Finding, Needed<Option<Skew>>) {
-    let is_unknown = match dns.await.1 {
-        Ok(unknown) => unknown.contains(&address.service),
-        Err(_) => true,
-    };
-    if is_unknown {
-        let finding = Finding::needs(Check::Connection, Check::Dns);
-        return (finding.of(address.service.name()), Err(Check::Dns));
-    }
-    within(Check::Connection, connection::connection(aws, &address)).await
-}
-
-async fn read_clock(connection: Step<'_, Option<Skew>>) -> (Finding, Needed<()>) {
-    match connection.await.1 {
-        Ok(skew) => {
-            let (finding, found) = clock::clock(skew);
-            (finding, found.ok_or(Check::Clock))
-        }
-        Err(cause) => skipped(Check::Clock, cause),
-    }
-}
-
-/// STS has its own endpoint, and may answer where Systems Manager does not.
-async fn identify(
-    aws: &Aws,
-    clock: Step<'_, ()>,
-    credentials: Step<'_, ()>,
-) -> (Finding, Needed<Option<Caller>>) {
-    if let Err(Check::Clock) = clock.await.1 {
-        return skipped(Check::Identity, Check::Clock);
-    }
-    match credentials.await.1 {
-        Ok(()) => within(Check::Identity, identity::identity(aws)).await,
-        Err(cause) => skipped(Check::Identity, cause),
-    }
-}
-
-/// The target, its agent, and what the caller may do with them.
-fn find_target<'a>(
-    aws: &'a Aws,
-    wanted: &'a Target,
-    access: &Access<'a>,
-    settings: &'a DoctorSettings,
-    findings: &mut Findings<'a>,
-) -> Step<'a, Node> {
-    let access = access.clone();
-    let target = step(async move {
-        match access.await {
-            Ok(_) => within(Check::Target, target::target(aws, wanted)).await,
-            Err(cause) => skipped(Check::Target, cause),
-        }
-    });
-    findings.push_back(finding_of(&target));
-    let agent = target.clone().map(|(_, node)| match node {
-        Ok(node) => target::agent(&node, &settings.forwards),
-        Err(cause) => Finding::needs(Check::Agent, cause),
-    });
-    findings.push_back(agent.boxed_local());
-    for document in documents(settings) {
-        let target = target.clone();
-        let start = async move {
-            match target.await.1 {
-                Ok(node) => {
-                    let examine = permissions::start_session(aws, &node.id, document);
-                    alone(Check::StartSession, examine).await
-                }
-                Err(cause) => Finding::needs(Check::StartSession, cause).of(document),
-            }
-        };
-        findings.push_back(start.boxed_local());
-    }
-    target
-}
-
-/// The documents that sessions are started with, each once.
-fn documents(settings: &DoctorSettings) -> Vec<&str> {
-    let mut documents: Vec<_> = settings
-        .forwards
-        .iter()
-        .map(|forward| forward.document.as_str())
-        .collect();
-    documents.sort_unstable();
-    documents.dedup();
-    match documents.is_empty() {
-        true => vec![PORT_DOCUMENT],
-        false => documents,
-    }
-}
-
-/// What the account says of sessions, whatever their target.
-fn account<'a>(
-    aws: &'a Aws,
-    settings: &'a DoctorSettings,
-    access: &Access<'a>,
-    target: Option<&Step<'a, Node>>,
-    findings: &mut Findings<'a>,
-) {
-    let own = access.clone();
-    let own_sessions = async move {
-        match own.await {
-            Ok(caller) => {
-                alone(
-                    Check::OwnSessions,
-                    permissions::own_sessions(aws, caller.as_ref()),
-                )
-                .await
-            }
-            Err(cause) => Finding::needs(Check::OwnSessions, cause),
-        }
-    };
-    findings.push_back(own_sessions.boxed_local());
-    for name in documents(settings) {
-        let Some(forward) = settings
-            .forwards
-            .iter()
-            .find(|forward| forward.document == name)
-        else {
-            continue;
-        };
-        let access = access.clone();
-        let document = async move {
-            match access.await {
-                Ok(_) => alone(Check::Document, permissions::document(aws, forward)).await,
-                Err(cause) => Finding::needs(Check::Document, cause).of(name),
-            }
-        };
-        findings.push_back(document.boxed_local());
-    }
-    let access = access.clone();
-    let preferences: Step<'_, Preferences> = step(async move {
-        match access.await {
-            Ok(_) => within(Check::Preferences, permissions::preferences(aws)).await,
-            Err(cause) => skipped(Check::Preferences, cause),
-        }
-    });
-    findings.push_back(finding_of(&preferences));
-    let target = target.cloned();
-    let encryption = async move {
-        let preferences = match preferences.await.1 {
-            Ok(preferences) => preferences,
-            Err(cause) => return Finding::needs(Check::Encryption, cause),
-        };
-        let node = match target {
-            Some(target) => target.await.1.ok(),
-            None => None,
-        };
-        let id = node.as_ref().map(|node| node.id.as_str());
-        let is_forward = !settings.forwards.is_empty();
-        let examine = permissions::encryption(aws, &preferences, id, is_forward);
-        alone(Check::Encryption, examine).await
-    };
-    findings.push_back(encryption.boxed_local());
-}
-
-/// A session for each forward, in tasks of their own: they have to be ended even if nobody waits for them any more.
-fn sessions_of<'a>(
-    aws: &'a Arc<Aws>,
-    settings: &'a DoctorSettings,
-    wanted: &'a Target,
-    target: &Step<'a, Node>,
-    sessions: &'a Sessions,
-    findings: &mut Findings<'a>,
-) {
-    for forward in &settings.forwards {
-        let subject = forward.spec.to_string();
-        let (target, name) = (target.clone(), subject.clone());
-        let session = step(async move {
-            if let Err(cause) = target.await.1 {
-                return (Finding::needs(Check::Session, cause).of(name), Err(cause));
-            }
-            let (aws, wanted, forward) = (Arc::clone(aws), wanted.clone(), forward.clone());
-            let stop = sessions.stop.clone();
-            let task = sessions
-                .tasks
-                .spawn(async move { session::session(aws, &wanted, &forward, &stop).await });
-            within(
-                Check::Session,
-                task.map(|ended| match ended {
-                    Ok(findings) => findings,
-                    Err(error) => {
-                        let message =
-                            format!("the check was dropped by a fault in ssmfwd: {error}");
-                        (
-                            Finding::fail(Check::Session, &Failure::new(Exit::Failure, message)),
-                            None,
-                        )
-                    }
-                }),
-            )
-            .await
-        });
-        findings.push_back(finding_of(&session));
-        let remote_port = session.map(|(_, remote)| match remote {
-            Ok(finding) => finding,
-            Err(cause) => Finding::needs(Check::RemotePort, cause).of(subject),
-        });
-        findings.push_back(remote_port.boxed_local());
-    }
+    plan.checks
 }
 
 /// What is left to look at without a configuration.
-pub(super) fn without_configuration(settings: &DoctorSettings) -> Findings<'_> {
-    let mut checks = vec![
+pub(super) fn without_configuration(settings: &DoctorSettings) -> Checks<'_> {
+    let mut skipped = vec![
         Check::Dns,
         Check::Connection,
         Check::Clock,
@@ -285,20 +56,24 @@ pub(super) fn without_configuration(settings: &DoctorSettings) -> Findings<'_> {
         Check::Identity,
     ];
     if settings.target.is_some() {
-        checks.extend([Check::Target, Check::Agent, Check::StartSession]);
+        skipped.extend([Check::Target, Check::Agent, Check::StartSession]);
     }
-    checks.extend([Check::OwnSessions, Check::Preferences, Check::Encryption]);
-    let skipped = checks
-        .into_iter()
-        .map(|check| Finding::needs(check, Check::Configuration));
-    let ports = settings
-        .forwards
-        .iter()
-        .map(|forward| local::port(&forward.spec));
-    let ready = skipped
-        .chain(ports)
-        .map(|finding| std::future::ready(finding).boxed_local());
-    ready.collect()
+    skipped.push(Check::OwnSessions);
+    skipped.extend((!settings.forwards.is_empty()).then_some(Check::Document));
+    skipped.extend([Check::Preferences, Check::Encryption]);
+    if settings.connects {
+        skipped.extend([Check::Session, Check::RemotePort]);
+    }
+    let skipped = skipped.into_iter().map(|check| {
+        let finding = Finding::needs(check, Check::Configuration);
+        std::future::ready(finding.into()).boxed_local()
+    });
+    skipped.chain(local_ports(settings)).collect()
+}
+
+fn local_ports(settings: &DoctorSettings) -> impl Iterator<Item = LocalBoxFuture<'_, Findings>> {
+    let forwards = settings.forwards.iter();
+    forwards.map(|forward| async { local::port(&forward.spec).into() }.boxed_local())
 }
 
 /// The sessions of `--connect`, which are ended however the examination ends.
@@ -320,4 +95,292 @@ impl Sessions {
         self.tasks.close();
         self.tasks.wait().await;
     }
+}
+
+/// Checks that are being put together.
+struct Plan<'a> {
+    aws: &'a Arc<Aws>,
+    settings: &'a DoctorSettings,
+    sessions: &'a Sessions,
+    running: Running,
+    checks: Checks<'a>,
+}
+
+/// Whether the API can be called: the way there, and credentials that are accepted.
+type Access<'a> = Shared<LocalBoxFuture<'a, Needed<Option<Caller>>>>;
+
+impl<'a> Plan<'a> {
+    fn add(&self, check: impl Future<Output = Findings> + 'a) {
+        self.checks.push(check.boxed_local());
+    }
+
+    fn add_step<T: Clone + 'a>(
+        &self,
+        examine: impl Future<Output = (Findings, Needed<T>)> + 'a,
+    ) -> Step<'a, T> {
+        let step = step(examine);
+        self.add(step.clone().map(|(findings, _)| findings));
+        step
+    }
+
+    fn access(&self) -> Access<'a> {
+        let (aws, running) = (self.aws, self.running.clone());
+        let connection = self.connection();
+        let clock = read_clock(connection.clone());
+        self.add(clock);
+        let credentials = self.add_step(async move {
+            let looking = identity::credentials(aws);
+            running.within(Check::Credentials, "", looking).await
+        });
+        let identity = self.add_step(identify(
+            aws,
+            self.running.clone(),
+            connection.clone(),
+            credentials,
+        ));
+        let access = async move {
+            connection.await.1?;
+            identity.await.1
+        };
+        access.boxed_local().shared()
+    }
+
+    /// The way to the endpoints. What it leads to is the API: the difference of the clocks, if it tells the time.
+    fn connection(&self) -> Step<'a, Option<Skew>> {
+        let aws = self.aws;
+        let endpoints = [aws.api_address(), aws.gateway_address()];
+        let dns = {
+            let (endpoints, running) = (endpoints.clone(), self.running.clone());
+            self.add_step(async move {
+                let looking = dns::dns(aws, &endpoints);
+                let looking = looking.map(|(findings, unknown)| (findings, Some(unknown)));
+                running
+                    .within(Check::Dns, &hosts(&endpoints), looking)
+                    .await
+            })
+        };
+        let running = self.running.clone();
+        self.add_step(async move {
+            let unknown = match dns.await.1 {
+                Ok(unknown) => unknown,
+                Err(cause) => return skipped(Check::Connection, cause),
+            };
+            let (lost, reached) = endpoints
+                .into_iter()
+                .partition::<Vec<_>, _>(|endpoint| unknown.contains(&endpoint.service));
+            let trying = connection::connections(aws, &reached);
+            let (mut findings, connected) = running
+                .within(Check::Connection, &hosts(&reached), trying)
+                .await;
+            let has_lost_api = lost.contains(&aws.api_address());
+            findings.extend(lost.into_iter().map(|endpoint| {
+                Finding::needs(Check::Connection, Check::Dns).of(endpoint.service.name())
+            }));
+            match has_lost_api {
+                true => (findings, Err(Check::Dns)),
+                false => (findings, connected),
+            }
+        })
+    }
+
+    /// The target, its agent, and what the caller may do with them.
+    fn target(&self, wanted: &'a Target, access: &Access<'a>) -> Step<'a, Node> {
+        let (aws, settings) = (self.aws, self.settings);
+        let (access, running) = (access.clone(), self.running.clone());
+        let target = self.add_step(async move {
+            match access.await {
+                Ok(_) => {
+                    let looking = target::target(aws, wanted);
+                    running.within(Check::Target, "", looking).await
+                }
+                Err(cause) => skipped(Check::Target, cause),
+            }
+        });
+        self.add(target.clone().map(|(_, node)| match node {
+            Ok(node) => target::agent(&node, &settings.forwards).into(),
+            Err(cause) => Finding::needs(Check::Agent, cause).into(),
+        }));
+        let documents = documents(settings);
+        if !documents.is_empty() {
+            let (target, running) = (target.clone(), self.running.clone());
+            self.add(async move {
+                match target.await.1 {
+                    Ok(node) => {
+                        let examine = permissions::start_session(aws, &node.id, &documents);
+                        let examine = examine.map(|findings| (findings, Some(())));
+                        running.within(Check::StartSession, "", examine).await.0
+                    }
+                    Err(cause) => Finding::needs(Check::StartSession, cause)
+                        .of(documents.join(", "))
+                        .into(),
+                }
+            });
+        }
+        target
+    }
+
+    /// What the account says of sessions, whatever their target.
+    fn account(&self, access: &Access<'a>, target: Option<&Step<'a, Node>>) {
+        let aws = self.aws;
+        let (own, running) = (access.clone(), self.running.clone());
+        self.add(async move {
+            match own.await {
+                Ok(caller) => {
+                    let examine = permissions::own_sessions(aws, caller.as_ref());
+                    running.alone(Check::OwnSessions, "", examine).await
+                }
+                Err(cause) => Finding::needs(Check::OwnSessions, cause).into(),
+            }
+        });
+        for forward in first_of_each_document(self.settings) {
+            let (access, running) = (access.clone(), self.running.clone());
+            let name = forward.document.as_str();
+            self.add(async move {
+                match access.await {
+                    Ok(_) => {
+                        let examine = permissions::document(aws, forward);
+                        running.alone(Check::Document, name, examine).await
+                    }
+                    Err(cause) => Finding::needs(Check::Document, cause).of(name).into(),
+                }
+            });
+        }
+        let (access, running) = (access.clone(), self.running.clone());
+        let preferences = self.add_step(async move {
+            match access.await {
+                Ok(_) => {
+                    let examine = permissions::preferences(aws);
+                    running.within(Check::Preferences, "", examine).await
+                }
+                Err(cause) => skipped(Check::Preferences, cause),
+            }
+        });
+        self.encryption(preferences, target.cloned());
+    }
+
+    fn encryption(&self, preferences: Step<'a, Preferences>, target: Option<Step<'a, Node>>) {
+        let (aws, settings, running) = (self.aws, self.settings, self.running.clone());
+        self.add(async move {
+            let preferences = match preferences.await.1 {
+                Ok(preferences) => preferences,
+                Err(cause) => return Finding::needs(Check::Encryption, cause).into(),
+            };
+            let node = match target {
+                Some(target) => target.await.1.ok(),
+                None => None,
+            };
+            let id = node.as_ref().map(|node| node.id.as_str());
+            let is_forward = !settings.forwards.is_empty();
+            let examine = permissions::encryption(aws, &preferences, id, is_forward);
+            running.alone(Check::Encryption, "", examine).await
+        });
+    }
+
+    /// A session for each forward.
+    fn sessions(&self, wanted: &'a Target, target: &Step<'a, Node>) {
+        for forward in &self.settings.forwards {
+            let subject = forward.spec.to_string();
+            let target = target.clone();
+            let running = self.running.clone();
+            let (aws, sessions, name) = (self.aws, self.sessions, subject.clone());
+            let session = self.add_step(async move {
+                if let Err(cause) = target.await.1 {
+                    let finding = Finding::needs(Check::Session, cause).of(name);
+                    return (finding.into(), Err(cause));
+                }
+                let examine = in_a_task(aws, wanted, forward, sessions);
+                running.within(Check::Session, &name, examine).await
+            });
+            self.add(session.map(|(_, remote)| match remote {
+                Ok(finding) => finding.into(),
+                Err(cause) => Finding::needs(Check::RemotePort, cause).of(subject).into(),
+            }));
+        }
+    }
+}
+
+fn hosts(endpoints: &[ServiceAddress]) -> String {
+    let mut hosts: Vec<_> = endpoints
+        .iter()
+        .map(|endpoint| endpoint.host.as_str())
+        .collect();
+    hosts.dedup();
+    hosts.join(", ")
+}
+
+async fn read_clock(connection: Step<'_, Option<Skew>>) -> Findings {
+    match connection.await.1 {
+        Ok(skew) => clock::clock(skew).into(),
+        Err(cause) => Finding::needs(Check::Clock, cause).into(),
+    }
+}
+
+/// STS has its own endpoint, and may answer where Systems Manager does not.
+async fn identify(
+    aws: &Aws,
+    running: Running,
+    connection: Step<'_, Option<Skew>>,
+    credentials: Step<'_, ()>,
+) -> (Findings, Needed<Option<Caller>>) {
+    if let Err(cause) = credentials.await.1 {
+        return skipped(Check::Identity, cause);
+    }
+    let looking = async {
+        match identity::identity(aws).await {
+            Identity::Known(finding, caller) => (finding.into(), Some(Some(caller))),
+            Identity::Refused(finding) => (finding.into(), None),
+            // What is in the way to other endpoints is told of them.
+            Identity::Unreachable(finding) => match connection.await.1 {
+                Ok(_) => (finding.into(), Some(None)),
+                Err(cause) => (Findings::from(Finding::needs(Check::Identity, cause)), None),
+            },
+        }
+    };
+    running.within(Check::Identity, "", looking).await
+}
+
+/// The documents with which it is to be found out whether sessions may be started.
+fn documents(settings: &DoctorSettings) -> Vec<&str> {
+    if settings.forwards.is_empty() {
+        return vec![PORT_DOCUMENT];
+    }
+    let documents = first_of_each_document(settings)
+        .into_iter()
+        .map(|forward| forward.document.as_str());
+    documents
+        // Of a document of the user's own, a session tells more.
+        .filter(|document| !settings.connects || permissions::is_refusing_no_port(document))
+        .collect()
+}
+
+fn first_of_each_document(settings: &DoctorSettings) -> Vec<&ForwardSettings> {
+    let mut firsts: Vec<&ForwardSettings> = Vec::new();
+    for forward in &settings.forwards {
+        if firsts
+            .iter()
+            .all(|first| first.document != forward.document)
+        {
+            firsts.push(forward);
+        }
+    }
+    firsts
+}
+
+/// Starts a session for a forward in a task of its own: it has to be ended even if nobody waits for it any more.
+async fn in_a_task(
+    aws: &Arc<Aws>,
+    wanted: &Target,
+    forward: &ForwardSettings,
+    sessions: &Sessions,
+) -> (Finding, Option<Finding>) {
+    let (aws, wanted, forward) = (Arc::clone(aws), wanted.clone(), forward.clone());
+    let stop = sessions.stop.clone();
+    let task = sessions
+        .tasks
+        .spawn(async move { session::session(aws, &wanted, &forward, &stop).await });
+    task.await.unwrap_or_else(|error| {
+        let message = format!("the check was dropped by a fault in ssmfwd: {error}");
+        let failure = Failure::new(Exit::Failure, message);
+        (Finding::fail(Check::Session, &failure), None)
+    })
 }

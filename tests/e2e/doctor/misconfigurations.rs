@@ -1,9 +1,11 @@
 //! What is commonly wrong, one thing at a time.
 
 use std::net::TcpListener;
+use std::time::Duration;
 
+use socket2::SockRef;
 use ssmfwd::lab::{Config, KeyState, KmsKey, Target};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 use crate::network::Authority;
@@ -15,8 +17,6 @@ pub(super) struct Case {
     pub(super) name: &'static str,
     /// The check that finds it.
     pub(super) check: &'static str,
-    /// Checks in which it shows as well.
-    pub(super) also: &'static [&'static str],
     fixture: Fixture,
     arguments: Vec<String>,
     variables: Vec<(&'static str, String)>,
@@ -54,18 +54,12 @@ impl Case {
         Self {
             name,
             check,
-            also: &[],
             fixture,
             arguments: vec![TARGET.to_owned(), FORWARD.to_owned()],
             variables: Vec::new(),
             replaced,
             _guards: Vec::new(),
         }
-    }
-
-    fn also(mut self, checks: &'static [&'static str]) -> Self {
-        self.also = checks;
-        self
     }
 
     fn given(mut self, arguments: &[&str]) -> Self {
@@ -163,6 +157,10 @@ async fn configuration() -> Vec<Case> {
             .await
             .env("AWS_REGION", "")
             .env("AWS_DEFAULT_REGION", ""),
+        Case::new("the region is mistyped", "configuration")
+            .await
+            .env("AWS_REGION", "us-esat-1")
+            .env("AWS_ENDPOINT_URL_SSM", ""),
         Case::new(
             "the file of `AWS_CA_BUNDLE` does not exist",
             "configuration",
@@ -183,7 +181,6 @@ async fn network() -> Vec<Case> {
     let (guard, closed) = unused_port();
     let unreachable = Case::new("nothing listens at the endpoint", "connection")
         .await
-        .also(&["connection"])
         .env("AWS_ENDPOINT_URL_SSM", format!("http://127.0.0.1:{closed}"))
         .replacing(closed, "4567")
         .guarding(guard);
@@ -193,7 +190,6 @@ async fn network() -> Vec<Case> {
     let (guard, closed) = unused_port();
     let no_proxy = Case::new("the proxy does not run", "connection")
         .await
-        .also(&["connection"])
         .env("AWS_ENDPOINT_URL_SSM", "https://ssm.corp.invalid")
         .env("HTTPS_PROXY", format!("http://127.0.0.1:{closed}"))
         .replacing(closed, "3128")
@@ -202,8 +198,7 @@ async fn network() -> Vec<Case> {
         "the endpoint's URL says https, and its port http",
         "connection",
     )
-    .await
-    .also(&["connection"]);
+    .await;
     let url = plain.fixture.lab.endpoint_url().replace("http:", "https:");
     let plain = plain.env("AWS_ENDPOINT_URL_SSM", url);
     let ssh = serve(|mut socket| async move {
@@ -213,14 +208,28 @@ async fn network() -> Vec<Case> {
     let ssh = ssh.await;
     let other = Case::new("something else than AWS is at the endpoint", "connection")
         .await
-        .also(&["connection"])
         .env("AWS_ENDPOINT_URL_SSM", format!("http://127.0.0.1:{ssh}"));
+    let resetting = serve(|mut socket| async move {
+        socket.read_exact(&mut [0]).await.unwrap();
+        // Closed like this, it is reset.
+        SockRef::from(&socket)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+    });
+    let resetting = resetting.await;
+    let reset = Case::new("a firewall resets connections", "connection")
+        .await
+        .env(
+            "AWS_ENDPOINT_URL_SSM",
+            format!("http://127.0.0.1:{resetting}"),
+        );
     vec![
         unknown,
         unreachable,
         no_proxy,
         plain,
         other,
+        reset,
         inspected().await,
     ]
 }
@@ -231,9 +240,7 @@ async fn inspected() -> Case {
         .unwrap();
     let port = listener.local_addr().unwrap().port();
     let authority = Authority::new("Corp Inspection CA");
-    let case = Case::new("TLS is inspected, and the CA is not trusted", "connection")
-        .await
-        .also(&["connection"]);
+    let case = Case::new("TLS is inspected, and the CA is not trusted", "connection").await;
     authority.front(listener, &["localhost"], case.fixture.lab.address());
     case.env("AWS_ENDPOINT_URL_SSM", format!("https://localhost:{port}"))
         .guarding(authority)

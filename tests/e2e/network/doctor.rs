@@ -40,7 +40,7 @@ async fn private_dns_and_inspection_are_recognised() {
     let private =
         format!("ok    DNS: {API} is 10.20.0.10 (private); {GATEWAY} is 10.20.0.10 (private)");
     let inspected = format!(
-        "warn  connection ssm: {API}:443 answers; its certificate is signed by CN=Corp Inspection CA, O=Corp: TLS is inspected"
+        "warn  connection ssm, ssmmessages: {API}:443 answers; its certificate is signed by CN=Corp Inspection CA, O=Corp: TLS is inspected"
     );
     expect_findings(
         service.doctor(),
@@ -48,7 +48,6 @@ async fn private_dns_and_inspection_are_recognised() {
         &[
             &private,
             &inspected,
-            "warn  connection ssmmessages: ",
             "ok    clock: ",
             "warn  identity: not known, which sessions do without: ",
             "ok    target: ",
@@ -58,7 +57,7 @@ async fn private_dns_and_inspection_are_recognised() {
     let mut untrusting = service.doctor();
     untrusting.env_remove("AWS_CA_BUNDLE");
     let untrusted = format!(
-        "FAIL  connection ssm: the TLS certificate of {API} is not trusted: it is signed by CN=Corp Inspection CA"
+        "FAIL  connection ssm, ssmmessages: the TLS certificate of {API} is not trusted: it is signed by CN=Corp Inspection CA"
     );
     expect_findings(
         untrusting,
@@ -66,7 +65,7 @@ async fn private_dns_and_inspection_are_recognised() {
         &[
             &private,
             &untrusted,
-            "skip  target: not checked: it needs connection",
+            "skip  clock, identity, target, agent, start session, own sessions, preferences, encryption: not checked, need connection",
         ],
     )
     .await;
@@ -110,17 +109,26 @@ async fn the_way_through_a_proxy_is_told() {
     through.env("HTTPS_PROXY", format!("http://{USER}:{PASSWORD}@{PROXY}"));
     let looked_up = format!("ok    DNS: {API} is looked up by the proxy {PROXY} (HTTPS_PROXY); ");
     let reached = format!(
-        "warn  connection ssm: {API}:443 answers through the proxy {PROXY} (HTTPS_PROXY); "
+        "warn  connection ssm, ssmmessages: {API}:443 answers through the proxy {PROXY} (HTTPS_PROXY); "
     );
     expect_findings(through, 0, &[&looked_up, &reached, "ok    target: "]).await;
     let mut stranger = service.doctor();
     stranger.env("HTTPS_PROXY", format!("http://{PROXY}"));
-    expect_findings(stranger, 1, &["FAIL  connection ssm: the proxy "]).await;
-    let direct = format!("FAIL  DNS: cannot resolve {API}");
+    expect_findings(
+        stranger,
+        1,
+        &["FAIL  connection ssm, ssmmessages: the proxy "],
+    )
+    .await;
+    let direct = format!("FAIL  DNS ssm, ssmmessages: cannot resolve {API}");
     expect_findings(
         service.doctor(),
         1,
-        &[&direct, "skip  connection ssm: not checked: it needs DNS"],
+        &[
+            &direct,
+            "skip  connection, clock, identity, target, agent, start session, own sessions, preferences, encryption: not \
+             checked, need DNS",
+        ],
     )
     .await;
 }
