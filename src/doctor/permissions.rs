@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::grouping::{Found, grouped};
-use super::{Check, Finding};
+use super::{Check, Finding, Outcome};
 use crate::aws::{
     Aws, Caller, DataKeyRequest, DocumentDescription, PREFERENCES_DOCUMENT, Permission, Preferences,
 };
@@ -19,14 +19,28 @@ pub fn is_refusing_no_port(document: &str) -> bool {
     [PORT_DOCUMENT, REMOTE_HOST_DOCUMENT].contains(&document)
 }
 
-/// Finds out whether sessions may be started on `target`, an id, with each of `documents`.
-pub async fn start_session(aws: &Aws, target: &str, documents: &[&str]) -> Vec<Finding> {
-    let asking = documents.iter().map(async |document| Found {
-        subject: document,
-        host: "",
-        finding: start_with(aws, target, document).await,
-    });
-    grouped(join_all(asking).await)
+/// Finds out whether sessions may be started on `target`, an id, with each of `documents`. The second half are those with which
+/// they may not.
+pub async fn start_session<'a>(
+    aws: &Aws,
+    target: &str,
+    documents: &[&'a str],
+) -> (Vec<Finding>, Vec<&'a str>) {
+    let asking = documents
+        .iter()
+        .map(|document| start_with(aws, target, document));
+    let (mut found, mut denied) = (Vec::new(), Vec::new());
+    for (document, finding) in documents.iter().zip(join_all(asking).await) {
+        if finding.outcome == Outcome::Fail {
+            denied.push(*document);
+        }
+        found.push(Found {
+            subject: document,
+            host: "",
+            finding,
+        });
+    }
+    (grouped(found), denied)
 }
 
 async fn start_with(aws: &Aws, target: &str, document: &str) -> Finding {

@@ -283,6 +283,21 @@ async fn a_wrong_clock_is_corrected_for_containers_too() {
 }
 
 #[tokio::test]
+async fn a_denial_is_told_once() {
+    let fixture = Fixture::with_chaos("deny=StartSession").await;
+    let arguments = ["doctor", "--json", TARGET, "80:0", "db:5432:0", "--connect"];
+    let exit = fixture.run(&arguments).await;
+    let (findings, summary) = findings(&exit);
+    assert_eq!(summary["failed"], 1, "{}", exit.stdout);
+    let needy = findings
+        .iter()
+        .filter(|one| one["needs"] == "start_session" || one["needs"] == "session");
+    let needy: Vec<_> = needy.map(|one| one["check"].as_str().unwrap()).collect();
+    assert_eq!(needy.len(), 4, "{}", exit.stdout);
+    assert_eq!(exit.code(), Some(3));
+}
+
+#[tokio::test]
 async fn nothing_is_claimed_of_a_target_that_cannot_be_looked_up() {
     let fixture =
         Fixture::with_chaos("deny=DescribeInstanceInformation,deny=GetConnectionStatus").await;

@@ -38,10 +38,13 @@ pub(super) fn checks<'a>(
         .target
         .as_ref()
         .map(|wanted| plan.target(wanted, &access));
+    let denied = target.as_ref().map(|target| plan.start_session(target));
     plan.account(&access, target.as_ref());
     plan.checks.extend(local_ports(settings));
-    if let (Some(target), Some(wanted), true) = (target, &settings.target, settings.connects) {
-        plan.sessions(wanted, &target);
+    if let (Some(target), Some(denied), Some(wanted), true) =
+        (target, denied, &settings.target, settings.connects)
+    {
+        plan.sessions(wanted, &target, &denied);
     }
     plan.checks
 }
@@ -200,23 +203,29 @@ impl<'a> Plan<'a> {
             Ok(node) => target::agent(&node, &settings.forwards).into(),
             Err(cause) => Finding::needs(Check::Agent, cause).into(),
         }));
-        let documents = documents(settings);
-        if !documents.is_empty() {
-            let (target, running) = (target.clone(), self.running.clone());
-            self.add(async move {
-                match target.await.1 {
-                    Ok(node) => {
-                        let examine = permissions::start_session(aws, &node.id, &documents);
-                        let examine = examine.map(|findings| (findings, Some(())));
-                        running.within(Check::StartSession, "", examine).await.0
-                    }
-                    Err(cause) => Finding::needs(Check::StartSession, cause)
-                        .of(documents.join(", "))
-                        .into(),
-                }
-            });
-        }
         target
+    }
+
+    /// Whether sessions may be started. What it finds are the documents with which they may not.
+    fn start_session(&self, target: &Step<'a, Node>) -> Step<'a, Vec<&'a str>> {
+        let (aws, documents) = (self.aws, documents(self.settings));
+        let (target, running) = (target.clone(), self.running.clone());
+        self.add_step(async move {
+            if documents.is_empty() {
+                return (Findings::new(), Ok(Vec::new()));
+            }
+            match target.await.1 {
+                Ok(node) => {
+                    let examine = permissions::start_session(aws, &node.id, &documents);
+                    let examine = examine.map(|(findings, denied)| (findings, Some(denied)));
+                    running.within(Check::StartSession, "", examine).await
+                }
+                Err(cause) => {
+                    let finding = Finding::needs(Check::StartSession, cause);
+                    (finding.of(documents.join(", ")).into(), Err(cause))
+                }
+            }
+        })
     }
 
     /// What the account says of sessions, whatever their target.
@@ -277,14 +286,27 @@ impl<'a> Plan<'a> {
     }
 
     /// A session for each forward.
-    fn sessions(&self, wanted: &'a Target, target: &Step<'a, Node>) {
+    fn sessions(
+        &self,
+        wanted: &'a Target,
+        target: &Step<'a, Node>,
+        denied: &Step<'a, Vec<&'a str>>,
+    ) {
         for forward in &self.settings.forwards {
             let subject = forward.spec.to_string();
-            let target = target.clone();
+            let (target, denied) = (target.clone(), denied.clone());
             let running = self.running.clone();
             let (aws, sessions, name) = (self.aws, self.sessions, subject.clone());
             let session = self.add_step(async move {
                 if let Err(cause) = target.await.1 {
+                    let finding = Finding::needs(Check::Session, cause).of(name);
+                    return (finding.into(), Err(cause));
+                }
+                // A denial is certain, and would be told twice.
+                if let Ok(denied) = denied.await.1
+                    && denied.contains(&forward.document.as_str())
+                {
+                    let cause = Check::StartSession;
                     let finding = Finding::needs(Check::Session, cause).of(name);
                     return (finding.into(), Err(cause));
                 }
