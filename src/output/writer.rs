@@ -6,7 +6,7 @@
 use std::io::{self, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -14,8 +14,10 @@ use super::surface;
 
 /// Entries that may wait for the writer.
 const CAPACITY: usize = 4096;
-/// How long the end of the program waits for what has not been written.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the end of the program waits for what has not been written, and in how many steps: a machine that stood still,
+/// or had no time for the thread that writes, takes no more than one of them.
+const FLUSH_STEP: Duration = Duration::from_millis(500);
+const FLUSH_STEPS: usize = 6;
 
 static QUEUE: OnceLock<Queue> = OnceLock::new();
 
@@ -59,7 +61,8 @@ pub fn flush() {
     let (written, is_written) = sync_channel(1);
     if queue.entries.try_send(Entry::Flush(written)).is_ok() {
         // Past the time, what is left is lost with the process.
-        let _: Result<(), _> = is_written.recv_timeout(FLUSH_TIMEOUT);
+        let has_ended = |_| is_written.recv_timeout(FLUSH_STEP) != Err(RecvTimeoutError::Timeout);
+        let _: bool = (0..FLUSH_STEPS).any(has_ended);
     }
 }
 
