@@ -6,6 +6,7 @@ mod event;
 mod opening;
 mod phase;
 mod timer;
+mod turn;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -50,6 +51,8 @@ pub struct Channel {
     barrier: Option<i64>,
     /// Number of the last DisconnectToPort flag, until it is acknowledged.
     disconnect: Option<i64>,
+    /// Messages of the agent's may have been lost with an earlier WebSocket, and not have been repeated yet.
+    may_miss_output: bool,
     /// From the moment the data key is known.
     cipher: Option<Cipher>,
     /// Of the session's document, until the handshake is complete.
@@ -78,6 +81,7 @@ impl Channel {
             is_flag_due: false,
             barrier: None,
             disconnect: None,
+            may_miss_output: false,
             cipher: None,
             properties: Properties::new(),
             port: None,
@@ -102,6 +106,7 @@ impl Channel {
         self.hello = serde_json::to_string(&hello).ok().map(Transmit::Text);
         self.is_connected = true;
         self.reliable.on_connected();
+        self.doubt_output(now);
         if self.phase == Phase::Opening && !self.timers.is_set(Timer::Handshake) {
             self.timers
                 .set(Timer::Handshake, now, self.config.handshake_timeout);
@@ -147,10 +152,11 @@ impl Channel {
                 while let Some(payload) = self.reliable.pop() {
                     self.on_payload(now, payload)?;
                 }
+                self.prolong_turn(now);
             }
             MessageType::Acknowledge => {
                 self.reliable.on_acknowledge(now, &message.payload);
-                self.on_acked();
+                self.on_acked(now);
             }
             MessageType::ChannelClosed => {
                 let body = serde_json::from_slice::<Closing>(&message.payload);
@@ -160,7 +166,9 @@ impl Channel {
                     _ => self.close_by_peer(output),
                 }
             }
-            // The service's flow signals are hints at best: acting on them has cost others data.
+            // The service's flow signals are hints at best: acting on them has cost others data. It is said to pause the
+            // client while the agent is away.
+            MessageType::PausePublication | MessageType::StartPublication => self.doubt_output(now),
             _ => tracing::trace!(kind = ?message.header.message_type, "message passed over"),
         }
         Ok(())
@@ -230,16 +238,8 @@ impl Channel {
         Ok(())
     }
 
-    fn on_acked(&mut self) {
-        if self
-            .disconnect
-            .is_some_and(|sequence| self.reliable.is_acked(sequence))
-        {
-            self.disconnect = None;
-            if let Some(port) = &mut self.port {
-                port.on_disconnect_acked();
-            }
-        }
+    fn on_acked(&mut self, now: Instant) {
+        self.pass_turn(now);
         if !self
             .barrier
             .is_some_and(|sequence| self.reliable.is_acked(sequence))
@@ -273,6 +273,7 @@ impl Channel {
                 self.timers
                     .set(Timer::KeepAlive, now, self.config.keep_alive_interval);
             }
+            (Timer::Drain, _) => self.on_drained(now),
             (Timer::Close, Phase::Closing(reason)) => {
                 let reason = reason.clone();
                 self.close(reason);
@@ -411,6 +412,7 @@ impl Endpoint for Channel {
     fn handle_disconnected(&mut self, _now: Instant) {
         self.is_connected = false;
         self.hello = None;
+        self.timers.stop(Timer::Drain);
         if let Phase::Closing(reason) = &self.phase {
             let reason = reason.clone();
             self.close(reason);

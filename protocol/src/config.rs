@@ -57,6 +57,12 @@ pub struct Config {
     /// The agent marks its handshake complete just after it says so, and drops what arrives in
     /// between. With multiplexing a keep-alive frame is sent ahead instead.
     pub settle_delay: Duration,
+    /// How long nothing must have arrived before an agent without multiplexing is taken to have repeated all that
+    /// was lost with an earlier WebSocket.
+    ///
+    /// 2 s: it repeats its oldest message after 1.1 s at most, until that is acknowledged
+    /// ([`Retransmission::official`]).
+    pub drain_delay: Duration,
     /// How long the end of a session waits for the acknowledgement of the TerminateSession flag.
     pub close_timeout: Duration,
     /// Whether mux keep-alive frames are sent to every agent. They are input of the client, and so keep the
@@ -89,6 +95,7 @@ impl Default for Config {
             retransmission: Retransmission::default(),
             handshake_timeout: Duration::from_secs(20),
             settle_delay: Duration::from_millis(20),
+            drain_delay: Duration::from_secs(2),
             close_timeout: Duration::from_secs(1),
             keep_alive: false,
             keep_alive_interval: Duration::from_secs(10),

@@ -14,6 +14,8 @@ pub enum Timer {
     KeepAlive,
     /// The end of the session must have been acknowledged.
     Close,
+    /// Nothing of an earlier connection can arrive any more.
+    Drain,
     /// An unacknowledged message is due again.
     Retransmit,
 }
@@ -26,11 +28,12 @@ pub(crate) struct TimerTable {
 
 impl TimerTable {
     /// The timers that are set rather than computed.
-    const TIMERS: [Timer; 4] = [
+    const TIMERS: [Timer; 5] = [
         Timer::Handshake,
         Timer::Settle,
         Timer::KeepAlive,
         Timer::Close,
+        Timer::Drain,
     ];
 
     /// Sets the timer; a deadline beyond all time is none.

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use ssmfwd_protocol::agent::AgentEvent;
 use ssmfwd_protocol::channel::Event;
 use ssmfwd_protocol::error::OpenError;
-use ssmfwd_protocol::{Endpoint, SessionKind};
+use ssmfwd_protocol::message::MessageType;
+use ssmfwd_protocol::{Endpoint, SessionKind, StreamId};
 
 use crate::support::{Behaviour, Faults, Options, Pair, for_each_seed, noise};
 
@@ -40,6 +41,17 @@ fn both_ends_agree_on_multiplexing() {
     }
 }
 
+/// Opens a connection once the agent is done with the one before.
+fn open_when_free(pair: &mut Pair, behaviour: Behaviour, upload: Bytes) -> StreamId {
+    let available = pair.user.available_count;
+    pair.open(behaviour, upload.clone())
+        .unwrap_or_else(|error| {
+            assert_eq!(error, OpenError::Busy);
+            pair.drive_bounded(5 * MINUTE, |pair| pair.user.available_count > available);
+            pair.open(behaviour, upload).unwrap()
+        })
+}
+
 /// Runs one connection after the other, as an agent without multiplexing wants it.
 fn run_in_turn(pair: &mut Pair, transfers: u64) {
     for number in 0..transfers {
@@ -49,11 +61,7 @@ fn run_in_turn(pair: &mut Pair, transfers: u64) {
         } else {
             Behaviour::Sink
         };
-        let available = pair.user.available_count;
-        if pair.open(behaviour, upload.clone()) == Err(OpenError::Busy) {
-            pair.drive_bounded(5 * MINUTE, |pair| pair.user.available_count > available);
-            pair.open(behaviour, upload).unwrap();
-        }
+        open_when_free(pair, behaviour, upload);
         pair.drive_bounded(5 * MINUTE, |pair| pair.user.is_done());
     }
     pair.complete(5 * MINUTE);
@@ -103,6 +111,70 @@ fn a_connection_does_not_start_before_the_one_before_it_has_reached_an_old_agent
     pair.open(Behaviour::Sink, noise(2, 3000)).unwrap();
     pair.complete(MINUTE);
     assert_eq!(pair.target.connections.len(), 2);
+}
+
+/// A session with a download of which the first bytes have arrived; `lose` has some of what the agent sends lost from its
+/// begin on.
+fn downloading(lose: fn(&mut Pair)) -> (Pair, StreamId) {
+    let mut pair = established(BASIC, 1, Faults::delay(20));
+    // The agent has connected the first one before its destination was told what to do with it.
+    run_in_turn(&mut pair, 1);
+    pair.down.faults.rate = Some(1_000_000);
+    lose(&mut pair);
+    let download = open_when_free(
+        &mut pair,
+        Behaviour::Source(100_000),
+        Bytes::from_static(b"GET"),
+    );
+    pair.drive_bounded(MINUTE, |pair| {
+        !pair.user.transfers[&download].received.is_empty()
+    });
+    assert!(!pair.user.transfers[&download].is_done);
+    (pair, download)
+}
+
+/// Gives up the download, of which the agent repeats ten messages a second, and opens another connection.
+fn follow(mut pair: Pair, download: StreamId) {
+    pair.abort(download);
+    open_when_free(&mut pair, Behaviour::Echo, noise(2, 3000));
+    pair.complete(MINUTE);
+}
+
+fn replace_clients_channel(pair: &mut Pair) {
+    pair.disconnect_client();
+    pair.drive_for(Duration::from_secs(1));
+    pair.connect();
+}
+
+fn replace_agents_channel(pair: &mut Pair) {
+    pair.disconnect_agent();
+    pair.signal_client(MessageType::PausePublication);
+    pair.drive_for(Duration::from_secs(1));
+    pair.connect();
+    pair.signal_client(MessageType::StartPublication);
+}
+
+#[test]
+fn what_is_missing_of_a_connection_is_not_given_to_the_next_one() {
+    let (mut pair, download) = downloading(|pair| {
+        let mut count = 0;
+        pair.down.lose_if(move |wire| {
+            let is_data = wire[4..].starts_with(b"output_stream_data");
+            count += u32::from(is_data);
+            is_data && (5..25).contains(&count)
+        });
+    });
+    pair.drive_for(Duration::from_millis(100));
+    follow(pair, download);
+}
+
+#[test]
+fn what_is_missing_at_the_end_of_a_connection_is_not_given_to_the_next_one() {
+    for replace in [replace_clients_channel, replace_agents_channel] {
+        let (mut pair, download) = downloading(|_| {});
+        replace(&mut pair);
+        follow(pair, download);
+    }
 }
 
 #[test]

@@ -197,6 +197,12 @@ impl Pair {
         self.agent.handle_message(self.now, wire);
     }
 
+    /// Sends the client a message of the service.
+    pub(crate) fn signal_client(&mut self, message_type: MessageType) {
+        let wire = service_message(message_type, b"{}");
+        self.client.handle_message(self.now, wire);
+    }
+
     /// Ends the session from the service's side.
     pub(crate) fn close_channel(&mut self, output: &str) {
         let body = format!(r#"{{"MessageType":"channel_closed","Output":"{output}"}}"#);
