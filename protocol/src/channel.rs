@@ -140,6 +140,13 @@ impl Channel {
         self.reliable.unacked_len()
     }
 
+    /// Whether a loss of the connection at this moment would hit nothing that either end has under way, as far as this
+    /// one can tell. What a peer that does not acknowledge repetitions may never acknowledge does not count.
+    pub fn is_quiet(&self) -> bool {
+        let has_unsent = self.port.as_ref().is_some_and(Port::has_transmit);
+        !has_unsent && self.reliable.in_flight_len() == 0 && !self.reliable.has_gap()
+    }
+
     /// Messages sent more than once so far, counting every repetition.
     pub fn retransmitted_count(&self) -> u64 {
         self.reliable.retransmitted_count()

@@ -21,6 +21,7 @@ pub(crate) use recv::Payload;
 use crate::config::{Config, Repair};
 use crate::control::{Acknowledge, Acknowledged};
 use crate::message::{Frame, HEADER_LEN, Header, Message, MessageType, PayloadType};
+use crate::version::Version;
 use recv::{Inserted, RecvBuffer};
 use send::SendBuffer;
 use window::Window;
@@ -44,6 +45,15 @@ const RECENT_TIME: Duration = Duration::from_secs(2);
 /// Bounds the bookkeeping, and stays below the 100,000 that the agent holds out of order
 /// (`IncomingMessageBufferCapacity`): what comes after them it does not take.
 const MAX_SPAN_COUNT: usize = 65_536;
+
+/// Transmissions of a message that later acknowledged ones have overtaken, after which it counts as delivered.
+///
+/// By agents that do not acknowledge repetitions: a connection loses nothing but its end, so one would do; the service
+/// may swap neighbours.
+const OVERTAKEN_COUNT: u8 = 8;
+/// By agents of unknown version, which may acknowledge them, so that nothing but their loss explains the silence: more
+/// than any path loses in a row.
+const OVERTAKEN_COUNT_IF_UNKNOWN: u8 = 64;
 
 /// Which end of the channel this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,9 +174,14 @@ impl Reliable {
         self.acks_repetitions = false;
     }
 
-    /// Expects a peer that passes over repetitions of what was delivered.
-    pub(crate) fn presume_delivery(&mut self) {
-        self.send.presume_delivery();
+    /// Takes into account that agents of some versions pass over repetitions of what was delivered; `None` is an
+    /// unknown version. The session's own messages follow.
+    pub(crate) fn on_established(&mut self, agent_version: Option<Version>) {
+        match agent_version {
+            Some(version) if version.agent_acknowledges_repetitions() => {}
+            Some(_) => self.send.presume_delivery(OVERTAKEN_COUNT),
+            None => self.send.presume_delivery(OVERTAKEN_COUNT_IF_UNKNOWN),
+        }
     }
 
     /// Returns the next received payload in order.
@@ -298,6 +313,11 @@ impl Reliable {
     /// Messages sent again so far.
     pub(crate) fn retransmitted_count(&self) -> u64 {
         self.send.retransmitted_count()
+    }
+
+    /// Wire bytes sent and not acknowledged, without those that may never be.
+    pub(crate) fn in_flight_len(&self) -> usize {
+        self.send.in_flight_len()
     }
 
     /// Wire bytes sent and not acknowledged.

@@ -145,10 +145,7 @@ impl Channel {
     /// The session has begun.
     pub(super) fn establish(&mut self, agreed: Agreed, customer_message: String) {
         self.port = Some(Port::new(Role::Client, agreed.kind, &self.config));
-        let ignores_repetitions = |version: Version| !version.agent_acknowledges_repetitions();
-        if agreed.agent_version.is_some_and(ignores_repetitions) {
-            self.reliable.presume_delivery();
-        }
+        self.reliable.on_established(agreed.agent_version);
         self.events.push_back(Event::Established(Established {
             agent_version: agreed.agent_version,
             kind: agreed.kind,

@@ -23,18 +23,19 @@ const REORDER_THRESHOLD: u64 = 3;
 /// few tell soon enough whether the rest is lost too.
 const TIMEOUT_BURST: usize = 32;
 
-/// Transmissions of a message that later acknowledged ones have overtaken, after which it counts as
-/// delivered where repetitions are not acknowledged.
+/// How long the agent may refuse the first message, which it drops unacknowledged until its program or connection is
+/// there: longer than any system waits for a connection.
 ///
-/// A connection loses nothing but its end, so one would do; the service may swap neighbours.
-const PRESUMED_COUNT: u8 = 8;
+/// Those behind it are acknowledged meanwhile, since they wait out of order; so that the first one is the only one that
+/// can be overtaken without having been delivered.
+const MAX_REFUSAL: Duration = Duration::from_secs(180);
 
 /// Messages in flight, addressed by sequence number.
 #[derive(Debug)]
 pub(crate) struct SendBuffer {
     repair: Repair,
-    /// The peer does not acknowledge repetitions.
-    presumes_delivery: bool,
+    /// The peer may not acknowledge repetitions.
+    presumption: Option<Presumption>,
     rtt: RttEstimator,
     pub(super) window: Window,
     /// Sequence number of the first entry of `messages`.
@@ -52,6 +53,8 @@ pub(crate) struct SendBuffer {
     limited_order: u64,
     /// Highest order number known to have arrived.
     acked_order: Option<u64>,
+    /// Transmissions before this one were of an earlier connection.
+    connected_order: u64,
     /// Messages to be sent again, the oldest first.
     lost: BTreeSet<i64>,
     /// When the oldest message was last sent again, by an official end.
@@ -60,10 +63,20 @@ pub(crate) struct SendBuffer {
     retransmitted_count: u64,
 }
 
+/// When a message counts as delivered although it was not acknowledged.
+#[derive(Debug, Clone, Copy)]
+struct Presumption {
+    /// Transmissions of it that later acknowledged ones have overtaken.
+    overtaken_count: u8,
+    /// The first message, which the peer may have refused for [`MAX_REFUSAL`].
+    first: i64,
+}
+
 #[derive(Debug)]
 struct Unacked {
     frame: Bytes,
     first_order: u64,
+    first_sent: Instant,
     last_order: u64,
     last_sent: Instant,
     /// Transmissions that later acknowledged ones have overtaken.
@@ -87,7 +100,7 @@ impl SendBuffer {
     pub(crate) fn new(config: Retransmission, window: Window) -> Self {
         Self {
             repair: config.repair,
-            presumes_delivery: false,
+            presumption: None,
             rtt: RttEstimator::new(config),
             window,
             base: 0,
@@ -98,6 +111,7 @@ impl SendBuffer {
             next_order: 0,
             limited_order: 0,
             acked_order: None,
+            connected_order: 0,
             lost: BTreeSet::new(),
             last_look: None,
             retransmitted_count: 0,
@@ -117,6 +131,7 @@ impl SendBuffer {
         self.messages.push_back(Some(Unacked {
             frame,
             first_order: order,
+            first_sent: now,
             last_order: order,
             last_sent: now,
             overtaken_count: 0,
@@ -147,11 +162,13 @@ impl SendBuffer {
             return;
         };
         let elapsed = now.saturating_duration_since(acked.last_sent);
-        let was_sent_once = acked.was_sent_once();
-        if was_sent_once {
+        // What an acknowledgement of an earlier connection's took includes the time without one.
+        let is_of_before = acked.last_order < self.connected_order;
+        let is_sample = acked.was_sent_once() && !is_of_before;
+        if is_sample {
             self.rtt.sample(elapsed);
         }
-        let arrived = if was_sent_once || self.rtt.is_plausible(elapsed) {
+        let arrived = if is_sample || is_of_before || self.rtt.is_plausible(elapsed) {
             acked.last_order
         } else {
             self.window.on_spurious();
@@ -159,12 +176,12 @@ impl SendBuffer {
         };
         self.acked_order = self.acked_order.max(Some(arrived));
         if self.repair == Repair::Selective {
-            self.detect_lost();
+            self.detect_lost(now);
             let acked = Acked {
                 len: acked.frame.len(),
                 order: arrived,
                 next_order: self.next_order,
-                rtt: was_sent_once.then_some(elapsed),
+                rtt: is_sample.then_some(elapsed),
                 is_limited: arrived < self.limited_order,
             };
             self.window.on_ack(now, acked);
@@ -182,7 +199,10 @@ impl SendBuffer {
                         .is_some_and(|sent| sent + self.rtt.rto() <= now)
                 {
                     if let Some(transmission) = self.transmissions.pop_front() {
-                        self.lost.insert(transmission.sequence);
+                        if self.acked_order > Some(transmission.order) {
+                            self.note_overtaken(transmission.sequence);
+                        }
+                        self.repeat(now, transmission.sequence);
                         expired_count += 1;
                     }
                 }
@@ -212,13 +232,17 @@ impl SendBuffer {
         }
     }
 
-    /// From now on, expects no acknowledgement of a message whose first one was lost: the peer does not
+    /// From now on, expects no acknowledgement of a message whose first one was lost: the peer may not
     /// acknowledge repetitions.
     ///
-    /// Such a message stays unacknowledged until eight transmissions of it were overtaken by later ones
-    /// that were acknowledged: for ever, if nothing is sent after it.
-    pub(crate) fn presume_delivery(&mut self) {
-        self.presumes_delivery = true;
+    /// Such a message stays unacknowledged until so many transmissions of it were overtaken by later ones
+    /// that were acknowledged: for ever, if nothing is sent after it. The next new message is the first that the
+    /// peer may refuse for a while.
+    pub(crate) fn presume_delivery(&mut self, overtaken_count: u8) {
+        self.presumption = Some(Presumption {
+            overtaken_count,
+            first: self.next_sequence(),
+        });
     }
 
     /// Declares everything unacknowledged lost: the channel it went out on is gone.
@@ -231,6 +255,7 @@ impl SendBuffer {
                     .map(|(_, at)| at),
             );
             self.transmissions.clear();
+            self.connected_order = self.next_order;
             self.window.on_connected(self.next_order);
             self.rtt.end_back_off();
         }
@@ -295,7 +320,7 @@ impl SendBuffer {
         }
     }
 
-    fn detect_lost(&mut self) {
+    fn detect_lost(&mut self, now: Instant) {
         let Some(acked_order) = self.acked_order else {
             return;
         };
@@ -307,20 +332,23 @@ impl SendBuffer {
                 return;
             };
             if !self.is_stale(&transmission) {
-                self.on_overtaken(transmission.sequence);
+                self.count_lost(1);
+                self.note_overtaken(transmission.sequence);
+                self.repeat(now, transmission.sequence);
             }
         }
     }
 
-    /// Has a message sent again that the peer did not acknowledge before a later one, unless that has
-    /// happened so often that it must have arrived.
-    fn on_overtaken(&mut self, sequence: i64) {
-        self.count_lost(1);
-        let Some(unacked) = self.unacked_mut(sequence) else {
-            return;
-        };
-        unacked.overtaken_count = unacked.overtaken_count.saturating_add(1);
-        if unacked.overtaken_count >= PRESUMED_COUNT && self.presumes_delivery {
+    /// Notes that the peer did not acknowledge a transmission before a later one.
+    fn note_overtaken(&mut self, sequence: i64) {
+        if let Some(unacked) = self.unacked_mut(sequence) {
+            unacked.overtaken_count = unacked.overtaken_count.saturating_add(1);
+        }
+    }
+
+    /// Has a message sent again, unless it must have arrived.
+    fn repeat(&mut self, now: Instant, sequence: i64) {
+        if self.is_presumed_delivered(now, sequence) {
             tracing::debug!(sequence, "delivered, and its acknowledgement lost");
             self.take(sequence);
         } else {
@@ -328,10 +356,21 @@ impl SendBuffer {
         }
     }
 
-    /// Bytes that count against the window: where repetitions are not acknowledged, those of messages
+    fn is_presumed_delivered(&mut self, now: Instant, sequence: i64) -> bool {
+        let Some(presumption) = self.presumption else {
+            return false;
+        };
+        self.unacked_mut(sequence).is_some_and(|unacked| {
+            let may_be_refused =
+                sequence == presumption.first && now < unacked.first_sent + MAX_REFUSAL;
+            unacked.overtaken_count >= presumption.overtaken_count && !may_be_refused
+        })
+    }
+
+    /// Bytes that count against the window: where repetitions may not be acknowledged, those of messages
     /// sent once. The others may never be acknowledged, and would fill it for ever.
-    fn in_flight_len(&self) -> usize {
-        if self.presumes_delivery {
+    pub(crate) fn in_flight_len(&self) -> usize {
+        if self.presumption.is_some() {
             self.unacked_len - self.repeated_len
         } else {
             self.unacked_len
@@ -508,22 +547,57 @@ mod tests {
     }
 
     #[test]
+    fn an_acknowledgement_of_an_earlier_connection_gives_no_sample() {
+        let (mut buffer, now) = sent(1);
+        buffer.retransmit_all();
+        buffer.on_ack(now + 30_000 * MS, 0);
+        assert_eq!(buffer.srtt(), None);
+        assert_eq!(buffer.window_len(), 1);
+    }
+
+    /// Has so many transmissions of the oldest message overtaken.
+    fn overtake(buffer: &mut SendBuffer, now: Instant, count: u8) {
+        for _ in 0..count {
+            retransmitted(buffer, now);
+            for _ in 0..3 {
+                let sequence = buffer.next_sequence();
+                buffer.push(now, Bytes::from_static(b"x"));
+                buffer.on_ack(now + MS, sequence);
+            }
+        }
+    }
+
+    #[test]
     fn a_message_overtaken_again_and_again_was_delivered_if_repetitions_are_not_acknowledged() {
         for presumes_delivery in [true, false] {
             let (mut buffer, now) = sent(1);
+            buffer.on_ack(now, 0);
             if presumes_delivery {
-                buffer.presume_delivery();
+                buffer.presume_delivery(8);
             }
-            for round in 0..i64::from(PRESUMED_COUNT) {
-                assert!(!buffer.is_acked(0));
-                for sequence in 3 * round + 1..=3 * round + 3 {
-                    buffer.push(now, Bytes::from_static(b"x"));
-                    buffer.on_ack(now + MS, sequence);
-                }
-                retransmitted(&mut buffer, now + MS);
-            }
-            assert_eq!(buffer.is_acked(0), presumes_delivery);
+            buffer.push(now, Bytes::from_static(b"taken"));
+            buffer.on_ack(now + MS, 1);
+            buffer.push(now, Bytes::from_static(b"overtaken"));
+            overtake(&mut buffer, now, 7);
+            assert!(!buffer.is_acked(2));
+            overtake(&mut buffer, now, 1);
+            assert_eq!(buffer.is_acked(2), presumes_delivery);
         }
+    }
+
+    #[test]
+    fn the_first_message_may_be_refused_for_minutes() {
+        let now = testing::any_instant();
+        let mut buffer = SendBuffer::new(Retransmission::default(), Window::fixed(1));
+        buffer.presume_delivery(8);
+        buffer.push(now, Bytes::from_static(b"refused"));
+        overtake(&mut buffer, now, 100);
+        assert!(!buffer.is_acked(0));
+        // Not even if nothing is sent any more.
+        buffer.on_timeout(now + MAX_REFUSAL - MS);
+        assert_eq!(retransmitted(&mut buffer, now + MAX_REFUSAL - MS), *b"r");
+        buffer.on_timeout(now + 2 * MAX_REFUSAL);
+        assert!(buffer.is_acked(0));
     }
 
     #[test]
@@ -532,7 +606,7 @@ mod tests {
             let now = testing::any_instant();
             let mut buffer = SendBuffer::new(Retransmission::default(), Window::fixed(10));
             if presumes_delivery {
-                buffer.presume_delivery();
+                buffer.presume_delivery(8);
             }
             buffer.push(now, Bytes::from_static(&[0; 10]));
             assert!(!buffer.is_window_open());

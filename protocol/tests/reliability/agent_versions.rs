@@ -8,7 +8,7 @@ use bytes::Bytes;
 use ssmfwd_protocol::agent::AgentEvent;
 use ssmfwd_protocol::channel::Event;
 use ssmfwd_protocol::error::OpenError;
-use ssmfwd_protocol::message::MessageType;
+use ssmfwd_protocol::message::{Message, MessageType};
 use ssmfwd_protocol::{Endpoint, SessionKind, StreamId};
 
 use crate::support::{Behaviour, Faults, Options, Pair, for_each_seed, noise};
@@ -111,6 +111,27 @@ fn a_connection_does_not_start_before_the_one_before_it_has_reached_an_old_agent
     pair.open(Behaviour::Sink, noise(2, 3000)).unwrap();
     pair.complete(MINUTE);
     assert_eq!(pair.target.connections.len(), 2);
+}
+
+#[test]
+fn what_an_old_agent_refuses_at_first_is_not_taken_for_delivered() {
+    let mut pair = established(BASIC, 1, Faults::delay(1));
+    pair.up.faults.rate = Some(1_000_000);
+    // Until its connection is there the agent drops the first message of it, and stores those behind.
+    let is_ready = Rc::new(Cell::new(false));
+    let (ready, mut first) = (is_ready.clone(), None);
+    pair.up.lose_if(move |wire| {
+        let header = Message::decode(Bytes::copy_from_slice(wire))
+            .unwrap()
+            .header;
+        let is_data = header.message_type == MessageType::InputStreamData;
+        let is_first = is_data && *first.get_or_insert(header.sequence) == header.sequence;
+        is_first && !ready.get()
+    });
+    pair.open(Behaviour::Echo, noise(1, 300_000)).unwrap();
+    pair.drive_for(Duration::from_secs(10));
+    is_ready.set(true);
+    pair.complete(MINUTE);
 }
 
 /// A session with a download of which the first bytes have arrived; `lose` has some of what the agent sends lost from its

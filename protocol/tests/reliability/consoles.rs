@@ -218,6 +218,27 @@ fn a_session_without_handshake_is_a_shell() {
 }
 
 #[test]
+fn a_keystroke_whose_acknowledgement_is_lost_is_not_under_way_for_ever() {
+    let options = Options {
+        agent_version: "3.0.100.0",
+        ..Options::of(SHELL)
+    };
+    let mut pair = established(options);
+    assert!(pair.client.is_quiet());
+    pair.down
+        .lose_if(|wire| wire[4..].starts_with(b"acknowledge"));
+    write(&mut pair, b"l");
+    pair.drive_for(SECOND);
+    pair.down.lose_no_more();
+    for _ in 0..300 {
+        write(&mut pair, b"s");
+        pair.drive_for(Duration::from_millis(200));
+    }
+    assert_eq!(pair.client.in_flight_len(), 0);
+    assert!(pair.client.is_quiet());
+}
+
+#[test]
 fn a_line_feed_by_itself_is_enter_in_shells_only() {
     let mut pair = established(Options::of(SHELL));
     for (text, expected) in [
