@@ -53,6 +53,8 @@ pub struct Channel {
     disconnect: Option<i64>,
     /// Messages of the agent's may have been lost with an earlier WebSocket, and not have been repeated yet.
     may_miss_output: bool,
+    /// The last DisconnectToPort flag is to be said once more.
+    is_nudge_due: bool,
     /// From the moment the data key is known.
     cipher: Option<Cipher>,
     /// Of the session's document, until the handshake is complete.
@@ -82,6 +84,7 @@ impl Channel {
             barrier: None,
             disconnect: None,
             may_miss_output: false,
+            is_nudge_due: false,
             cipher: None,
             properties: Properties::new(),
             port: None,
@@ -442,13 +445,13 @@ impl Endpoint for Channel {
         if let Some(hello) = self.hello.take() {
             return Some(hello);
         }
-        let reliable = &mut self.reliable;
-        let wire = reliable
+        let wire = self
+            .reliable
             .poll_ack(now)
-            .or_else(|| reliable.poll_retransmit(now));
-        let wire = wire
+            .or_else(|| self.poll_retransmit(now))
             .or_else(|| self.poll_control(now))
             .or_else(|| self.poll_data(now))
+            .or_else(|| self.poll_nudge(now))
             .or_else(|| self.poll_flag(now));
         wire.map(Transmit::Binary)
     }

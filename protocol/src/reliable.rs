@@ -184,6 +184,11 @@ impl Reliable {
         }
     }
 
+    /// Returns whether the peer may not acknowledge repetitions.
+    pub(crate) fn presumes_delivery(&self) -> bool {
+        self.send.presumes_delivery()
+    }
+
     /// Returns the next received payload in order.
     pub(crate) fn pop(&mut self) -> Option<Payload> {
         self.recv.pop()

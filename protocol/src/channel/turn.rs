@@ -5,7 +5,10 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::{Channel, Timer};
+use crate::message::{Flag, PayloadType};
 
 impl Channel {
     /// There is another WebSocket, here or at the agent: the one before may have taken messages with it that none came
@@ -37,6 +40,23 @@ impl Channel {
         if let Some(port) = &mut self.port {
             port.on_disconnect_acked();
         }
+    }
+
+    /// Returns the next message to be sent again.
+    pub(super) fn poll_retransmit(&mut self, now: Instant) -> Option<Bytes> {
+        let wire = self.reliable.poll_retransmit(now)?;
+        self.is_nudge_due = self.disconnect.is_some() && self.reliable.presumes_delivery();
+        Some(wire)
+    }
+
+    /// Says DisconnectToPort once more, with a number of its own, behind what is sent again before it.
+    ///
+    /// Agents that do not acknowledge a repetition tell by acknowledging what comes after it that they have had it,
+    /// and nothing else comes after the flag. They close a connection twice without complaint.
+    pub(super) fn poll_nudge(&mut self, now: Instant) -> Option<Bytes> {
+        let is_due = std::mem::take(&mut self.is_nudge_due) && self.disconnect.is_some();
+        let flag = Flag::DisconnectToPort.encode();
+        is_due.then(|| self.reliable.push_control(now, PayloadType::Flag, &flag))
     }
 
     /// The agent has had nothing to repeat for so long that nothing is missing.

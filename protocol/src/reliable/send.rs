@@ -245,6 +245,11 @@ impl SendBuffer {
         });
     }
 
+    /// Returns whether [`Self::presume_delivery`] was called.
+    pub(crate) fn presumes_delivery(&self) -> bool {
+        self.presumption.is_some()
+    }
+
     /// Declares everything unacknowledged lost: the channel it went out on is gone.
     pub(crate) fn retransmit_all(&mut self) {
         if self.repair == Repair::Selective {
@@ -370,7 +375,7 @@ impl SendBuffer {
     /// Bytes that count against the window: where repetitions may not be acknowledged, those of messages
     /// sent once. The others may never be acknowledged, and would fill it for ever.
     pub(crate) fn in_flight_len(&self) -> usize {
-        if self.presumption.is_some() {
+        if self.presumes_delivery() {
             self.unacked_len - self.repeated_len
         } else {
             self.unacked_len

@@ -101,7 +101,8 @@ fn a_connection_does_not_start_before_the_one_before_it_has_reached_an_old_agent
         is_data && seen >= 3 && held.get()
     });
     pair.open(Behaviour::Sink, noise(1, 3000)).unwrap();
-    pair.drive_for(Duration::from_secs(1));
+    // Not so long that it must have been delivered.
+    pair.drive_for(Duration::from_millis(500));
     assert_eq!(
         pair.open(Behaviour::Sink, noise(2, 3000)),
         Err(OpenError::Busy)
@@ -132,6 +133,28 @@ fn what_an_old_agent_refuses_at_first_is_not_taken_for_delivered() {
     pair.drive_for(Duration::from_secs(10));
     is_ready.set(true);
     pair.complete(MINUTE);
+}
+
+#[test]
+fn a_lost_acknowledgement_keeps_no_connection_waiting_for_ever() {
+    // Of the last data, or of the flag.
+    for is_flags in [false, true] {
+        let mut pair = established(BASIC, 1, Faults::delay(20));
+        run_in_turn(&mut pair, 1);
+        let upload = Bytes::from_static(b"the last");
+        let last = open_when_free(&mut pair, Behaviour::Sink, upload);
+        if is_flags {
+            pair.drive_for(Duration::from_secs(1));
+        }
+        pair.down
+            .lose_if(|wire| wire[4..].starts_with(b"acknowledge"));
+        pair.drive_for(Duration::from_secs(1));
+        pair.abort(last);
+        pair.drive_for(Duration::from_millis(30));
+        pair.down.lose_no_more();
+        open_when_free(&mut pair, Behaviour::Echo, noise(2, 3000));
+        pair.complete(MINUTE);
+    }
 }
 
 /// A session with a download of which the first bytes have arrived; `lose` has some of what the agent sends lost from its
