@@ -16,6 +16,10 @@ use super::waiters::Waiters;
 const CREDENTIALS_BASE: Duration = Duration::from_secs(1);
 const CREDENTIALS_CAP: Duration = Duration::from_secs(10);
 
+/// Upgrades denied in a row that are taken for more than a token that has lost its worth: another one has been asked for
+/// each time.
+const DENIAL_COUNT: u32 = 3;
+
 /// A connection for a session, on which its token has yet to be sent.
 pub(super) struct Reconnection {
     pub(super) socket: Socket,
@@ -40,6 +44,8 @@ pub(super) struct Resumer<'a> {
     waiters: &'a Waiters,
     /// Between attempts that wait for credentials; the user has been told of those.
     credentials_backoff: Option<Backoff>,
+    /// Upgrades denied in a row.
+    denial_count: u32,
 }
 
 impl<'a> Resumer<'a> {
@@ -59,6 +65,7 @@ impl<'a> Resumer<'a> {
             backoff,
             waiters,
             credentials_backoff: None,
+            denial_count: 0,
         }
     }
 
@@ -87,8 +94,9 @@ impl<'a> Resumer<'a> {
                         token: resumption.token,
                     });
                 }
-                // The proxy's refusal, not the gateway's denial of an upgrade: that may be of this token.
-                Err(failure) if failure.is_permanent && failure.exit != Exit::Credentials => {
+                Err(failure) if failure.exit == Exit::Credentials => self.on_denied(failure),
+                // The proxy's refusal.
+                Err(failure) if failure.is_permanent => {
                     return Err(Impossible::Refused(failure));
                 }
                 // Whatever else it was, the next attempt has another token, URL and signature.
@@ -121,6 +129,16 @@ impl<'a> Resumer<'a> {
             Err(ResumeError::Transient(failure)) => self.on_failure(&failure),
         }
         Ok(None)
+    }
+
+    /// The gateway has denied an upgrade. That may be of the token, which is replaced; again and again it is of the caller.
+    fn on_denied(&mut self, failure: Failure) {
+        self.denial_count = self.denial_count.saturating_add(1);
+        if self.denial_count < DENIAL_COUNT {
+            self.on_failure(&failure);
+        } else {
+            self.on_credentials(failure);
+        }
     }
 
     /// Tells the user, once, what has to be done.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use ssmfwd::lab::{Condition, Fault, SessionState};
+use ssmfwd::lab::{Chaos, Condition, Fault, SessionState};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, mpsc};
@@ -185,6 +185,29 @@ async fn a_gateway_that_refuses_for_a_while_is_asked_again() {
         assert_eq!(losses.count(), 1, "{condition:?}");
         expect_one_session(&fixture).await;
     }
+}
+
+#[tokio::test]
+async fn a_gateway_that_denies_every_upgrade_is_no_secret() {
+    let fixture = Fixture::new().await;
+    let (mut client, local) = fixture.forward(7).await;
+    let mut socket = connect(local).await;
+    echo(&mut socket, "before").await;
+    fixture.lab.update_chaos("refuse-upgrade").unwrap();
+    fixture.lab.inject(Fault::Cut);
+    let waiting = client.event("waiting").await;
+    let reason = waiting["reason"].as_str().unwrap();
+    assert!(reason.contains("HTTP 403"), "{reason}");
+    let hint = waiting["hint"].as_str().unwrap();
+    assert!(hint.contains("ssmmessages:OpenDataChannel"), "{hint}");
+    fixture.lab.set_chaos(Chaos::default());
+    client.event("resumed").await;
+    echo(&mut socket, "after").await;
+    let exit = client.stop().await;
+    let pauses = exit.events();
+    let pauses = pauses.iter().filter(|event| event["event"] == "waiting");
+    assert_eq!(pauses.count(), 1);
+    expect_one_session(&fixture).await;
 }
 
 #[tokio::test]
