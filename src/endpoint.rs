@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 use ssmfwd_protocol::error::OpenError;
 use ssmfwd_protocol::port::StreamEvent;
 use ssmfwd_protocol::{Endpoint, StreamId};
+use tokio::sync::Notify;
 
 use crate::stream::{End, Stream};
 
@@ -25,7 +26,8 @@ pub(crate) struct State<E> {
     /// The driver, while it waits.
     driver: Option<Waker>,
     acceptor: Option<Waker>,
-    openers: Vec<Waker>,
+    /// Notified when a stream can be opened, or none can be any more.
+    available: Arc<Notify>,
     /// Something that a stream has received was read.
     pub(crate) has_received: bool,
     /// The session is over: streams are lost and none can be opened.
@@ -56,7 +58,7 @@ impl<E: Endpoint> Shared<E> {
             incoming: VecDeque::new(),
             driver: None,
             acceptor: None,
-            openers: Vec::new(),
+            available: Arc::default(),
             has_received: false,
             is_ended: false,
             lost_count: 0,
@@ -77,8 +79,16 @@ impl<E: Endpoint> Shared<E> {
     ///
     /// If the session is over, has not begun, or has no more streams.
     pub async fn open(&self) -> Result<Stream<E>, OpenError> {
-        let id = std::future::poll_fn(|cx| self.lock().poll_open(cx)).await?;
-        Ok(Stream::new(self.clone(), id))
+        let available = Arc::clone(&self.lock().available);
+        loop {
+            // Before the attempt, or what happens in between would be missed.
+            let notified = available.notified();
+            let opened = self.lock().open();
+            match opened {
+                Err(OpenError::Busy) => notified.await,
+                opened => return Ok(Stream::new(self.clone(), opened?)),
+            }
+        }
     }
 
     /// Returns the next stream the peer opens; `None` once the session is over.
@@ -99,7 +109,7 @@ impl<E: Endpoint> Shared<E> {
         for slot in state.streams.values_mut() {
             slot.finish(End::Lost);
         }
-        state.wake_openers();
+        state.available.notify_waiters();
         wake(&mut state.acceptor);
     }
 
@@ -124,7 +134,7 @@ impl<E: Endpoint> State<E> {
                 StreamEvent::Cut(id) => self.slot(id, |slot| slot.finish(End::Cut)),
                 StreamEvent::Refused(id) => self.slot(id, |slot| slot.finish(End::Refused)),
                 StreamEvent::Stalled(id) => tracing::debug!(?id, "stream stalled"),
-                StreamEvent::Available => self.wake_openers(),
+                StreamEvent::Available => self.available.notify_waiters(),
                 unknown => tracing::warn!(?unknown, "stream event passed over"),
             }
         }
@@ -158,25 +168,14 @@ impl<E: Endpoint> State<E> {
         }
     }
 
-    fn poll_open(&mut self, cx: &Context<'_>) -> Poll<Result<StreamId, OpenError>> {
+    fn open(&mut self) -> Result<StreamId, OpenError> {
         if self.is_ended {
-            return Poll::Ready(Err(OpenError::Ended));
+            return Err(OpenError::Ended);
         }
-        let Some(port) = self.endpoint.port() else {
-            return Poll::Ready(Err(OpenError::Ended));
-        };
-        match port.open() {
-            Err(OpenError::Busy) => {
-                self.openers.push(cx.waker().clone());
-                Poll::Pending
-            }
-            Err(error) => Poll::Ready(Err(error)),
-            Ok(id) => {
-                self.streams.insert(id, Slot::default());
-                self.wake_driver();
-                Poll::Ready(Ok(id))
-            }
-        }
+        let id = self.endpoint.port().ok_or(OpenError::Ended)?.open()?;
+        self.streams.insert(id, Slot::default());
+        self.wake_driver();
+        Ok(id)
     }
 
     fn poll_accept(&mut self, cx: &Context<'_>) -> Poll<Option<StreamId>> {
@@ -188,12 +187,6 @@ impl<E: Endpoint> State<E> {
         }
         self.acceptor = Some(cx.waker().clone());
         Poll::Pending
-    }
-
-    fn wake_openers(&mut self) {
-        for opener in self.openers.drain(..) {
-            opener.wake();
-        }
     }
 }
 
