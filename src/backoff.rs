@@ -49,6 +49,13 @@ impl Backoff {
         ceiling.mul_f64(fastrand::f64())
     }
 
+    /// A connection has ended that had been made so long ago: one that did not last was no success.
+    pub fn after_connection(&mut self, lasted: Duration) {
+        if lasted >= LASTING {
+            self.reset();
+        }
+    }
+
     /// Starts again with the shortest delays: something has worked.
     pub fn reset(&mut self) {
         self.attempt_count = 0;
@@ -59,6 +66,10 @@ impl Backoff {
         self.base.saturating_mul(factor).min(self.cap)
     }
 }
+
+/// How long a connection must last for the next attempt to be an early one: as long as the longest delay, so that a path
+/// on which every connection dies soon is not tried more often than one on which none is made.
+const LASTING: Duration = Duration::from_secs(30);
 
 impl Default for Backoff {
     /// 0.2 s to 30 s: soon enough for a network that is back at once, and rare enough for the account's
@@ -89,6 +100,18 @@ mod tests {
         ];
         assert_eq!(ceilings[..10], expected);
         assert_eq!(ceilings[99], 30_000);
+    }
+
+    #[test]
+    fn connections_that_do_not_last_make_it_slower() {
+        let mut backoff = Backoff::default();
+        for _ in 0..3 {
+            backoff.delay();
+            backoff.after_connection(LASTING / 2);
+        }
+        assert_eq!(backoff.ceiling().as_millis(), 1600);
+        backoff.after_connection(LASTING);
+        assert_eq!(backoff.ceiling().as_millis(), 200);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -245,6 +246,8 @@ struct Counts {
     sent: AtomicU64,
     /// Notified by the first message received.
     first: Notify,
+    /// Notified by every message.
+    any: Notify,
 }
 
 impl Activity {
@@ -258,14 +261,21 @@ impl Activity {
         self.0.first.notified().await;
     }
 
+    /// Waits for the next message from the call on, either way.
+    pub fn next_message(&self) -> Notified<'_> {
+        self.0.any.notified()
+    }
+
     fn on_received(&self) {
         if self.0.received.fetch_add(1, Ordering::Relaxed) == 0 {
             self.0.first.notify_one();
         }
+        self.0.any.notify_waiters();
     }
 
     fn on_sent(&self) {
         self.0.sent.fetch_add(1, Ordering::Relaxed);
+        self.0.any.notify_waiters();
     }
 }
 

@@ -36,6 +36,9 @@ const PROBATION: Duration = Duration::from_secs(2);
 /// when its connection breaks costs 0.1 s a message.
 const QUIET: Duration = Duration::from_millis(200);
 
+/// How long a token in hand may wait for a quiet moment, which may be over when the service has given it.
+const TOKEN_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Time between attempts to replace a connection that still works.
 const RENEWAL_RETRY: Duration = Duration::from_secs(60);
 
@@ -74,19 +77,29 @@ struct Outage {
     is_reported: bool,
 }
 
+/// Ends the streams with the task, even if that panics or is aborted: nothing would ever come of them.
+struct EndedOnDrop(Shared<Channel>);
+
+impl Drop for EndedOnDrop {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 impl Carrier {
     /// Carries the session to its end, over `socket` first. The channel has been told of that one.
     pub(super) async fn run(mut self, socket: Socket) -> Ended {
-        let ended = self.carry(socket).await;
-        self.shared.end();
-        ended
+        let _streams = EndedOnDrop(self.shared.clone());
+        self.carry(socket).await
     }
 
     async fn carry(&mut self, mut socket: Socket) -> Ended {
         let mut backoff = Backoff::default();
         let mut pending_outage = None;
         loop {
-            let left = self.attend(socket, &mut pending_outage, &mut backoff).await;
+            let connected = Instant::now();
+            let left = self.attend(socket, &mut pending_outage).await;
+            backoff.after_connection(connected.elapsed());
             let (reason, resumption) = match left {
                 Left::Ended(ended) => return ended,
                 Left::Lost(lost) if !self.can_resume() => return Ended::Disconnected(lost),
@@ -118,12 +131,7 @@ impl Carrier {
 
     /// Drives the channel over one connection, until that is lost or to be replaced, or the session
     /// ends.
-    async fn attend(
-        &mut self,
-        socket: Socket,
-        outage: &mut Option<Outage>,
-        backoff: &mut Backoff,
-    ) -> Left {
+    async fn attend(&mut self, socket: Socket, outage: &mut Option<Outage>) -> Left {
         let connected = Instant::now();
         let activity = Activity::default();
         let watched = Watched::new(socket, self.options.liveness, activity.clone());
@@ -155,7 +163,6 @@ impl Carrier {
                 },
                 _ = &mut working, if !is_working => {
                     is_working = true;
-                    backoff.reset();
                     self.is_connected.send_replace(true);
                     if let Some(outage) = outage.take() {
                         let notice = Notice::Resumed {
@@ -260,7 +267,11 @@ async fn renew(
     loop {
         quiet_moment(shared, activity).await;
         match aws.resume_session(session_id).await {
-            Ok(resumption) => return resumption,
+            Ok(resumption) => {
+                let _: Result<(), _> =
+                    timeout(TOKEN_PATIENCE, quiet_moment(shared, activity)).await;
+                return resumption;
+            }
             Err(ResumeError::Refused(failure)) => {
                 tracing::debug!(session_id, %failure, "not to be replaced ahead of time");
                 return std::future::pending().await;
@@ -276,9 +287,17 @@ async fn quiet_moment(shared: &Shared<Channel>, activity: &Activity) {
     loop {
         let message_count = activity.message_count();
         sleep(QUIET).await;
-        if activity.message_count() == message_count && shared.lock().endpoint.in_flight_len() == 0
-        {
+        // Before the looks, or a message in between would be missed.
+        let next_message = activity.next_message();
+        if activity.message_count() != message_count {
+            continue;
+        }
+        if shared.lock().endpoint.is_quiet() {
             return;
         }
+        next_message.await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -96,6 +96,18 @@ async fn a_stream_survives_the_loss_of_its_connection_again_and_again() {
 }
 
 #[tokio::test]
+async fn streams_end_with_the_task_that_carries_their_session() {
+    let lab = lab(|_| {}).await;
+    let aws = aws(&lab).await;
+    let (session, _notices) = start(&aws, 7, Options::default()).await;
+    let stream = session.opener().open().await.unwrap();
+    drop(session);
+    let reading = poll_fn(|cx| stream.poll_read(cx));
+    let read = timeout(Duration::from_secs(10), reading).await;
+    assert!(matches!(read, Ok(Err(_))), "{read:?}");
+}
+
+#[tokio::test]
 async fn a_connection_is_replaced_in_time_without_a_word() {
     let lab = lab(|_| {}).await;
     let aws = aws(&lab).await;
