@@ -67,6 +67,7 @@ struct End {
     is_over: bool,
     /// What service or agent said.
     output: Option<String>,
+    is_in_order: bool,
 }
 
 /// Why a session was not started.
@@ -217,8 +218,9 @@ impl Session {
             message: failure.message.clone(),
             cause: ending::cause(&ended),
             is_over: ending::is_over(&ended),
+            is_in_order: matches!(&ended, Ended::Closed(reason) if reason.is_in_order()),
             output: match ended {
-                Ended::Closed(CloseReason::Peer { output }) => Some(output),
+                Ended::Closed(CloseReason::Peer { output, .. }) => Some(output),
                 _ => None,
             },
         });
@@ -230,7 +232,13 @@ impl Session {
         self.end.as_ref().map(|end| end.message.as_str())
     }
 
-    /// What service or agent said when they ended the session; empty if that was in good order.
+    /// Whether service or agent ended the session without a complaint, and nothing that came from it is known to be
+    /// missing.
+    pub fn is_in_order(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.is_in_order)
+    }
+
+    /// What service or agent said when they ended the session; empty if they had nothing to complain of.
     pub fn output(&self) -> Option<&str> {
         self.end.as_ref()?.output.as_deref()
     }

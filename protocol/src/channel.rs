@@ -124,7 +124,7 @@ impl Channel {
     pub fn terminate(&mut self, now: Instant) {
         let honours_flag = self.phase.established().is_some_and(honours_terminate_flag);
         match self.phase {
-            Phase::Closing(_) | Phase::Closed => {}
+            Phase::Closing(_) | Phase::Draining { .. } | Phase::Closed => {}
             _ if self.is_connected && honours_flag => {
                 self.is_flag_due = true;
                 self.close_after(now, CloseReason::Terminated);
@@ -163,23 +163,46 @@ impl Channel {
                     self.on_payload(now, payload)?;
                 }
                 self.prolong_turn(now);
+                if !self.reliable.has_gap() {
+                    self.finish_draining();
+                }
             }
             MessageType::Acknowledge => {
                 self.reliable.on_acknowledge(now, &message.payload);
                 self.on_acked(now);
             }
             MessageType::ChannelClosed => {
-                let body = serde_json::from_slice::<Closing>(&message.payload);
-                let output = body.map(|body| body.output).unwrap_or_default();
-                match std::mem::replace(&mut self.phase, Phase::Opening) {
-                    Phase::Closing(reason) => self.close(reason),
-                    _ => self.close_by_peer(output),
-                }
+                self.on_channel_closed(now, &message.payload)?;
             }
             // The service's flow signals are hints at best: acting on them has cost others data. It is said to pause the
             // client while the agent is away.
             MessageType::PausePublication | MessageType::StartPublication => self.doubt_output(now),
             _ => tracing::trace!(kind = ?message.header.message_type, "message passed over"),
+        }
+        Ok(())
+    }
+
+    /// Ends the channel as the peer has; if something it sent is known to be missing, after a while in which
+    /// that may still come.
+    fn on_channel_closed(&mut self, now: Instant, payload: &[u8]) -> Result<(), ProtocolError> {
+        match &self.phase {
+            Phase::Closing(reason) => {
+                let reason = reason.clone();
+                self.close(reason);
+            }
+            Phase::Draining { .. } => {}
+            _ => {
+                let Closing { output } =
+                    serde_json::from_slice(payload).map_err(|_| ProtocolError::ChannelClosed)?;
+                self.phase = Phase::Draining { output };
+                self.timers = TimerTable::default();
+                if self.reliable.has_gap() {
+                    self.timers
+                        .set(Timer::Close, now, self.config.drain_timeout);
+                } else {
+                    self.finish_draining();
+                }
+            }
         }
         Ok(())
     }
@@ -288,6 +311,7 @@ impl Channel {
                 let reason = reason.clone();
                 self.close(reason);
             }
+            (Timer::Close, Phase::Draining { .. }) => self.finish_draining(),
             _ => {}
         }
     }
@@ -306,13 +330,20 @@ impl Channel {
             .set(Timer::Close, now, self.config.close_timeout);
     }
 
-    /// Ends the streams of a shell or command cleanly only if nothing of them is missing.
-    fn close_by_peer(&mut self, output: String) {
-        let is_whole = output.is_empty() && !self.reliable.has_gap();
-        if let Some(port) = self.port.as_mut().filter(|_| is_whole) {
+    /// Closes a channel that the peer has ended. The streams of a shell or command end cleanly only if nothing
+    /// of them is missing.
+    fn finish_draining(&mut self) {
+        let Phase::Draining { output } = &mut self.phase else {
+            return;
+        };
+        let reason = CloseReason::Peer {
+            output: std::mem::take(output),
+            is_whole: !self.reliable.has_gap(),
+        };
+        if let Some(port) = self.port.as_mut().filter(|_| reason.is_in_order()) {
             port.on_end();
         }
-        self.close(CloseReason::Peer { output });
+        self.close(reason);
     }
 
     fn close(&mut self, reason: CloseReason) {
@@ -427,6 +458,7 @@ impl Endpoint for Channel {
             let reason = reason.clone();
             self.close(reason);
         }
+        self.finish_draining();
     }
 
     fn handle_timeout(&mut self, now: Instant) {

@@ -65,6 +65,11 @@ pub struct Config {
     pub drain_delay: Duration,
     /// How long the end of a session waits for the acknowledgement of the TerminateSession flag.
     pub close_timeout: Duration,
+    /// How long messages are waited for that the end of the session has overtaken, where some are known to
+    /// be missing.
+    ///
+    /// The agent is gone by then and repeats nothing; the service swaps messages that are close together.
+    pub drain_timeout: Duration,
     /// Whether mux keep-alive frames are sent to every agent. They are input of the client, and so keep the
     /// service from ending an idle session.
     pub keep_alive: bool,
@@ -97,6 +102,7 @@ impl Default for Config {
             settle_delay: Duration::from_millis(20),
             drain_delay: Duration::from_secs(2),
             close_timeout: Duration::from_secs(1),
+            drain_timeout: Duration::from_millis(500),
             keep_alive: false,
             keep_alive_interval: Duration::from_secs(10),
             undecodable_limit: 16,

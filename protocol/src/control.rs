@@ -68,9 +68,10 @@ pub struct ChannelClosed {
 }
 
 /// What is read of a received `channel_closed`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
 pub(crate) struct Closing {
+    #[serde(default)]
     pub(crate) output: String,
 }
 

@@ -97,6 +97,9 @@ pub enum ProtocolError {
     /// A message of the handshake is not the JSON it should be.
     #[error("the agent's {0} is malformed")]
     Handshake(&'static str),
+    /// The end of the session is not the JSON it should be.
+    #[error("the session was ended by a malformed message")]
+    ChannelClosed,
     /// The multiplexer's byte stream is broken.
     #[error(transparent)]
     Mux(#[from] MuxError),

@@ -3,12 +3,23 @@
 use std::time::Duration;
 
 use ssmfwd_protocol::error::OpenError;
+use ssmfwd_protocol::session::SessionKind;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Exit, Failure};
 use crate::local::stdio::{self, Carried, Input, Output, carry};
 use crate::session::Session;
 use crate::stream::End;
+
+/// What the connection leads to.
+pub(super) struct Remote {
+    /// The port, for people.
+    pub(super) name: String,
+    /// How long it may be silent after the end of standard input.
+    pub(super) patience: Duration,
+    /// The option that sets this, if there is one.
+    pub(super) patience_option: Option<&'static str>,
+}
 
 /// Standard input and output, until they are the other side.
 pub(super) struct Bridge {
@@ -35,22 +46,22 @@ impl Bridge {
         })
     }
 
-    /// Carries the connection until either side is done, for at most `patience` of silence after the end of standard
-    /// input; `shutdown` means that nobody reads standard output any more.
+    /// Carries the connection until either side is done; `shutdown` means that nobody reads standard output any more.
     ///
     /// # Errors
     ///
-    /// When the session has no connection to carry. One that is over counts as lost: why, it knows itself.
+    /// When the session has no connection to carry, or what it carried may not be whole.
     pub(super) async fn carry(
         &mut self,
-        session: &Session,
-        patience: Duration,
+        session: &mut Session,
+        remote: &Remote,
         shutdown: &CancellationToken,
-    ) -> Result<Carried, Failure> {
+    ) -> Result<(), Failure> {
         let opener = session.opener();
+        let (input, output) = (&mut self.input, &mut self.output);
         let carrying = async {
             match opener.open().await {
-                Ok(stream) => Ok(carry(stream, &mut self.input, &mut self.output, patience).await),
+                Ok(stream) => Ok(carry(stream, input, output, remote.patience).await),
                 Err(OpenError::Ended) => Ok(Carried::Ended(End::Lost)),
                 Err(error) => {
                     let message = format!("cannot open a connection: {error}");
@@ -58,14 +69,57 @@ impl Bridge {
                 }
             }
         };
-        tokio::select! {
-            carried = carrying => carried,
-            () = shutdown.cancelled() => Ok(Carried::Unread),
-        }
+        let carried = tokio::select! {
+            carried = carrying => carried?,
+            () = shutdown.cancelled() => return Ok(()),
+        };
+        judge(carried, session, remote).await
     }
 
     /// Has the reader see the end of the data, who then need not wait for the end of the session.
     pub(super) fn close(self) {
         self.output.close();
     }
+}
+
+/// Tells whether the connection has ended as it should.
+async fn judge(carried: Carried, session: &mut Session, remote: &Remote) -> Result<(), Failure> {
+    let Remote { name, patience, .. } = remote;
+    let failed = |message: String| Failure::new(Exit::Failure, message);
+    match carried {
+        Carried::Ended(End::Finished) | Carried::Unread => Ok(()),
+        Carried::Silent => {
+            let failure = failed(format!(
+                "standard input ended, and nothing came from {name} for {} s",
+                patience.as_secs()
+            ));
+            Err(match remote.patience_option {
+                Some(option) => failure.with_hint(format!("raise {option} if more is to come")),
+                None => failure,
+            })
+        }
+        Carried::Ended(End::Cut) => Err(failed(format!(
+            "{name} did not take everything that was sent"
+        ))),
+        Carried::Ended(End::Refused) => {
+            Err(failed(format!("nothing accepts connections on {name}"))
+                .with_hint("check that the service runs there, and the port"))
+        }
+        Carried::Ended(End::Lost) => {
+            let failure = session.ended().await;
+            match is_end_of_connection(session) {
+                true => Ok(()),
+                false => Err(failure),
+            }
+        }
+    }
+}
+
+/// Whether the end of the session is that of its connection: an agent that carries one connection ends the session with
+/// it, and has no other word for it.
+fn is_end_of_connection(session: &Session) -> bool {
+    let one_at_a_time = SessionKind::Port {
+        is_multiplexed: false,
+    };
+    session.established().kind == one_at_a_time && session.is_in_order()
 }

@@ -180,7 +180,7 @@ async fn finish(session: Session, end: Result<End, Failure>, report: &Report) ->
             let closed = Text::Closed(session.id(), output);
             return report.end(closed, &failure);
         }
-        (Err(_), Some(_)) => ExitCode::SUCCESS,
+        (Err(failure), Some(_)) => return report.fail(&failure),
         (Err(failure), None) if session.is_gone() => {
             return report.end(Text::TimedOut(session.id()), &failure);
         }

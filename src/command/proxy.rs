@@ -9,19 +9,17 @@ use ssmfwd_protocol::config::Config;
 use ssmfwd_protocol::session::SessionKind;
 use tokio_util::sync::CancellationToken;
 
-use super::bridge::Bridge;
+use super::bridge::{Bridge, Remote};
 use super::service::{Service, begin, greet};
 use crate::aws::{Aws, StartSession, Target, TargetKind};
 use crate::cli::{KeyArgs, ProxyArgs};
 use crate::failure::{Exit, Failure};
-use crate::local::stdio::Carried;
 use crate::output::{self, Event, Printer, Verbosity};
 use crate::session::{Session, StartError};
 use crate::settings::{ServiceSettings, override_parameters};
 use crate::signals;
 use crate::ssh::key::PublicKey;
 use crate::ssh::key_file::{self, KeyFile};
-use crate::stream::End;
 
 /// Carries one connection until either side is done, or nobody reads standard output any more.
 ///
@@ -143,12 +141,12 @@ async fn serve(
     if printer.verbosity() >= Verbosity::Verbose {
         greet(&session, printer);
     }
-    let patience = Duration::from_secs(args.half_close.into());
-    let outcome = match bridge.carry(&session, patience, shutdown).await {
-        Ok(carried) => judge(carried, &mut session, args).await,
-        Err(failure) => Err(failure),
+    let remote = Remote {
+        name: format!("port {} of {}", args.port, args.target),
+        patience: Duration::from_secs(args.half_close.into()),
+        patience_option: Some("--half-close"),
     };
-    let exit = match outcome {
+    let exit = match bridge.carry(&mut session, &remote, shutdown).await {
         Ok(()) => ExitCode::SUCCESS,
         // Said before the reader sees the end: `ssh` ends at once then, and leaves the terminal to the shell.
         Err(failure) => {
@@ -160,35 +158,6 @@ async fn serve(
     bridge.close();
     close(session, printer).await;
     exit
-}
-
-/// Tells whether the connection has ended as it should.
-async fn judge(carried: Carried, session: &mut Session, args: &ProxyArgs) -> Result<(), Failure> {
-    let ProxyArgs { target, port, .. } = args;
-    let failed = |message: String| Failure::new(Exit::Failure, message);
-    match carried {
-        Carried::Ended(End::Finished) | Carried::Unread => Ok(()),
-        Carried::Silent => Err(failed(format!(
-            "standard input ended, and nothing came from port {port} of {target} for {} s",
-            args.half_close
-        ))
-        .with_hint("raise --half-close if more is to come")),
-        Carried::Ended(End::Cut) => Err(failed(format!(
-            "port {port} of {target} did not take everything that was sent"
-        ))),
-        Carried::Ended(End::Refused) => Err(failed(format!(
-            "nothing accepts connections on port {port} of {target}"
-        ))
-        .with_hint("check that the service runs there, and the port")),
-        Carried::Ended(End::Lost) => {
-            let failure = session.ended().await;
-            // The agent ends a session that carries one connection when that is at its end.
-            match session.output().map(str::trim) {
-                Some("") => Ok(()),
-                _ => Err(failure),
-            }
-        }
-    }
 }
 
 /// Ends the session. Whoever uses the proxy may be gone already, and is not bothered if that fails.

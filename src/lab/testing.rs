@@ -463,5 +463,6 @@ impl Console {
 pub(super) fn good_order() -> CloseReason {
     CloseReason::Peer {
         output: String::new(),
+        is_whole: true,
     }
 }

@@ -100,8 +100,8 @@ pub(super) fn explain(ended: &Ended, session_id: &str) -> Failure {
 /// Tells why the session ended, for whoever may start another one.
 pub(super) fn cause(ended: &Ended) -> Cause {
     match ended {
-        Ended::Closed(CloseReason::Peer { output }) if is_timeout(output) => Cause::TimedOut,
-        Ended::Closed(CloseReason::Peer { output }) if output.trim().is_empty() => {
+        Ended::Closed(CloseReason::Peer { output, .. }) if is_timeout(output) => Cause::TimedOut,
+        Ended::Closed(CloseReason::Peer { output, .. }) if output.trim().is_empty() => {
             Cause::Terminated
         }
         Ended::Closed(CloseReason::Peer { .. }) => Cause::Failed,
@@ -141,7 +141,11 @@ fn explain_close(reason: &CloseReason, session_id: &str) -> Failure {
         CloseReason::Terminated => {
             Failure::new(Exit::Failure, format!("session {session_id} was ended"))
         }
-        CloseReason::Peer { output } => explain_output(output, session_id),
+        CloseReason::Peer {
+            output,
+            is_whole: true,
+        } => explain_output(output, session_id),
+        CloseReason::Peer { output, .. } => explain_gap(output, session_id),
         CloseReason::HandshakeTimedOut {
             is_started,
             undecodable_count,
@@ -194,6 +198,18 @@ fn explain_output(output: &str, session_id: &str) -> Failure {
     }
 }
 
+/// What was lost with a connection is repeated by the agent as long as there is a session, ten messages a second.
+fn explain_gap(output: &str, session_id: &str) -> Failure {
+    let Failure { message, .. } = explain_output(output, session_id);
+    Failure::new(
+        Exit::SessionEnded,
+        format!("{message}; data from the target is missing before the end"),
+    )
+    .with_hint(format!(
+        "what session {session_id} brought is incomplete: transfer it again"
+    ))
+}
+
 fn explain_silence(is_started: bool, undecodable_count: u32) -> Failure {
     let message = match (is_started, undecodable_count) {
         (true, _) => "the agent began the handshake and did not finish it in time".to_owned(),
@@ -225,7 +241,18 @@ mod tests {
 
     fn peer(output: &str) -> Failure {
         let output = output.to_owned();
-        explain(&Ended::Closed(CloseReason::Peer { output }), "s-1")
+        explain(&ended(output, true), "s-1")
+    }
+
+    fn ended(output: String, is_whole: bool) -> Ended {
+        Ended::Closed(CloseReason::Peer { output, is_whole })
+    }
+
+    #[test]
+    fn an_incomplete_end_says_so() {
+        let failure = explain(&ended(String::new(), false), "s-1");
+        assert_eq!(failure.exit, Exit::SessionEnded);
+        assert!(failure.message.contains("is missing"), "{failure}");
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub enum CloseReason {
     Peer {
         /// `Output` of `channel_closed`.
         output: String,
+        /// Nothing that the agent sent is known to be missing.
+        is_whole: bool,
     },
     /// Nobody: the agent did not finish the handshake in time.
     HandshakeTimedOut {
@@ -67,4 +69,12 @@ pub enum CloseReason {
         /// Why, as [`crate::Channel::handle_data_key`] was told.
         reason: String,
     },
+}
+
+impl CloseReason {
+    /// Returns whether the peer has ended the session without a complaint, and nothing it sent is known to
+    /// be missing.
+    pub fn is_in_order(&self) -> bool {
+        matches!(self, Self::Peer { output, is_whole: true } if output.trim().is_empty())
+    }
 }

@@ -12,7 +12,8 @@ use crate::handshake::{Agreed, Answer};
 ///           └─────────────────────────────────────────────────────────────────────────────┘
 ///
 /// any ──▶ Closing   refusal, terminate(), with a last message to be acknowledged
-/// any ──▶ Closed    channel_closed, protocol error, deadline; from Closing also disconnected
+/// any ──▶ Draining  channel_closed, with messages known to be missing
+/// any ──▶ Closed    channel_closed, protocol error, deadline; from Closing and Draining also disconnected
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -33,6 +34,11 @@ pub(crate) enum Phase {
     Running(Agreed),
     /// The last message is under way.
     Closing(CloseReason),
+    /// The peer has ended the session, and may have overtaken messages of its own that are missing.
+    Draining {
+        /// What it said.
+        output: String,
+    },
     /// Over.
     Closed,
 }
@@ -46,6 +52,7 @@ impl Phase {
             | Self::Keying(..)
             | Self::Handshaking { .. }
             | Self::Closing(_)
+            | Self::Draining { .. }
             | Self::Closed => None,
         }
     }

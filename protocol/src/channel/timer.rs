@@ -12,7 +12,7 @@ pub enum Timer {
     Settle,
     /// An old agent wants to hear something.
     KeepAlive,
-    /// The end of the session must have been acknowledged.
+    /// The end of the session must have been acknowledged, or what it has overtaken have come.
     Close,
     /// Nothing of an earlier connection can arrive any more.
     Drain,

@@ -7,6 +7,7 @@ use ssmfwd_protocol::agent::AgentEvent;
 use ssmfwd_protocol::channel::{CloseReason, Event};
 use ssmfwd_protocol::config::Config;
 use ssmfwd_protocol::error::{DecodeError, MuxError, ProtocolError};
+use ssmfwd_protocol::message::PayloadType;
 use ssmfwd_protocol::{Endpoint, Transmit};
 
 use crate::support::{Behaviour, Options, Pair, noise};
@@ -135,7 +136,13 @@ fn the_service_can_end_a_session_at_any_moment() {
         pair.drive_for(Duration::from_millis(millis));
         pair.close_channel(output);
         let output = output.to_owned();
-        assert_closed(&mut pair, &CloseReason::Peer { output });
+        assert_closed(
+            &mut pair,
+            &CloseReason::Peer {
+                output,
+                is_whole: true,
+            },
+        );
     }
 }
 
@@ -160,6 +167,61 @@ fn what_arrived_before_the_end_can_still_be_read() {
     pair.close_channel("");
     let read = pair.client.port().unwrap().read(id);
     assert_eq!(read.len() + pair.user.transfers[&id].received.len(), 10_000);
+}
+
+/// Number of the next message of an agent that has done nothing but its handshake.
+const NEXT: i64 = 2;
+
+/// A session that is ended in good order while a message before the last is missing.
+fn ended_with_a_gap() -> Pair {
+    let mut pair = Pair::established(Options::default());
+    pair.forge(NEXT + 1, PayloadType::Output, b"");
+    pair.close_channel("");
+    pair.drive_for(Duration::from_millis(100));
+    assert_eq!(pair.close_reason(), None);
+    pair
+}
+
+#[test]
+fn what_the_end_has_overtaken_is_waited_for() {
+    let mut pair = ended_with_a_gap();
+    pair.forge(NEXT, PayloadType::Output, b"");
+    pair.drive_bounded(Duration::ZERO, |pair| pair.close_reason().is_some());
+    let reason = CloseReason::Peer {
+        output: String::new(),
+        is_whole: true,
+    };
+    assert_closed(&mut pair, &reason);
+}
+
+#[test]
+fn an_end_with_something_missing_is_not_whole() {
+    let missing = CloseReason::Peer {
+        output: String::new(),
+        is_whole: false,
+    };
+    let mut pair = ended_with_a_gap();
+    pair.close_channel("");
+    pair.client.terminate(pair.now);
+    assert_eq!(pair.close_reason(), None);
+    assert_closed(&mut pair, &missing);
+
+    let mut pair = ended_with_a_gap();
+    pair.disconnect_client();
+    pair.drive_bounded(Duration::ZERO, |pair| pair.close_reason().is_some());
+    assert_closed(&mut pair, &missing);
+}
+
+#[test]
+fn an_end_that_cannot_be_read_is_not_in_order() {
+    for body in [&b""[..], b"{\"Output\":7}", b"\xff"] {
+        let mut pair = Pair::established(Options::default());
+        pair.close_channel_with(body);
+        assert_closed(
+            &mut pair,
+            &CloseReason::Protocol(ProtocolError::ChannelClosed),
+        );
+    }
 }
 
 #[test]

@@ -372,11 +372,22 @@ fn streams_end_cleanly_only_if_nothing_of_them_is_missing() {
     let timed_out = "Your session timed out due to inactivity and has been terminated.";
     assert!(!ended(&mut pair, timed_out));
     let output = timed_out.to_owned();
-    assert_eq!(pair.close_reason(), Some(CloseReason::Peer { output }));
+    assert_eq!(
+        pair.close_reason(),
+        Some(CloseReason::Peer {
+            output,
+            is_whole: true
+        })
+    );
 
     let mut pair = established(Options::of(SHELL));
     pair.forge(1000, PayloadType::Output, b"ahead of what is missing");
     assert!(!ended(&mut pair, ""));
+    let missing = CloseReason::Peer {
+        output: String::new(),
+        is_whole: false,
+    };
+    assert_eq!(pair.close_reason(), Some(missing));
 }
 
 #[test]

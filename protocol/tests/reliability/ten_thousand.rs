@@ -190,7 +190,7 @@ fn run(seed: u64) {
     pair.check();
     match pair.close_reason() {
         None | Some(CloseReason::Terminated) => {}
-        Some(CloseReason::Peer { output }) => assert_eq!(output, "over"),
+        Some(CloseReason::Peer { output, .. }) => assert_eq!(output, "over"),
         // The acknowledgement of the frame that tries the path was lost for good.
         Some(CloseReason::HandshakeTimedOut { .. }) => assert_ne!(agent_version, CURRENT),
         Some(reason) => panic!("ended by {reason:?}"),

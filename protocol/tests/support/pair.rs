@@ -206,7 +206,12 @@ impl Pair {
     /// Ends the session from the service's side.
     pub(crate) fn close_channel(&mut self, output: &str) {
         let body = format!(r#"{{"MessageType":"channel_closed","Output":"{output}"}}"#);
-        let wire = service_message(MessageType::ChannelClosed, body.as_bytes());
+        self.close_channel_with(body.as_bytes());
+    }
+
+    /// The service ends the session with a message of this body.
+    pub(crate) fn close_channel_with(&mut self, body: &[u8]) {
+        let wire = service_message(MessageType::ChannelClosed, body);
         self.client.handle_message(self.now, wire);
     }
 

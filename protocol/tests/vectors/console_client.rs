@@ -78,6 +78,7 @@ fn assert_alike(name: &str, kind: SessionKind, exit_code: Option<i32>) {
     assert_eq!(established.unwrap().kind, kind, "{name}");
     let ended = CloseReason::Peer {
         output: String::new(),
+        is_whole: true,
     };
     assert_eq!(client.events.last(), Some(&Event::Closed(ended)), "{name}");
     let finished = [StreamId::OUTPUT, StreamId::ERROR].map(StreamEvent::Finished);

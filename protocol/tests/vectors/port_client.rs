@@ -164,6 +164,7 @@ fn sessions_without_multiplexing_are_led_as_the_official_client_led_them() {
     let client = assert_alike("ssh-target-closes");
     let ended = CloseReason::Peer {
         output: String::new(),
+        is_whole: true,
     };
     assert_eq!(client.close_reason(), Some(&ended));
 }

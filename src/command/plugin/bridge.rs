@@ -4,11 +4,9 @@ use std::process::ExitCode;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::command::bridge::Bridge;
-use crate::failure::{Exit, Failure};
-use crate::local::stdio::Carried;
+use crate::command::bridge::{Bridge, Remote};
+use crate::failure::Failure;
 use crate::session::Session;
-use crate::stream::End as StreamEnd;
 
 use super::report::Report;
 use super::{End, HALF_CLOSE};
@@ -23,30 +21,14 @@ pub(super) async fn serve(
 ) -> Result<End, Failure> {
     report.leave_stdout();
     let mut bridge = Bridge::open(shutdown.clone())?;
+    let remote = Remote {
+        name: "the remote port".to_owned(),
+        patience: HALF_CLOSE,
+        patience_option: None,
+    };
     // `ssh` ends what carries its connection with a signal.
-    let carried = bridge.carry(session, HALF_CLOSE, shutdown).await;
-    let end = judge(carried?, session).await;
-    if end.is_ok() {
-        // What went wrong is said before the reader sees the end.
-        bridge.close();
-    }
-    end
-}
-
-async fn judge(carried: Carried, session: &mut Session) -> Result<End, Failure> {
-    match carried {
-        Carried::Ended(StreamEnd::Finished) | Carried::Silent | Carried::Unread => {
-            Ok(End::Done(ExitCode::SUCCESS))
-        }
-        Carried::Ended(StreamEnd::Cut) => Err(Failure::new(
-            Exit::Failure,
-            "the remote port did not take everything that was sent",
-        )),
-        Carried::Ended(StreamEnd::Refused) => Err(Failure::new(
-            Exit::Failure,
-            "nothing accepts connections on the remote port",
-        )
-        .with_hint("check that the service runs there, and the portNumber")),
-        Carried::Ended(StreamEnd::Lost) => Err(session.ended().await),
-    }
+    bridge.carry(session, &remote, shutdown).await?;
+    // What went wrong is said before the reader sees the end.
+    bridge.close();
+    Ok(End::Done(ExitCode::SUCCESS))
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::pin;
+use std::process::ExitCode;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -54,7 +55,11 @@ pub(super) async fn serve(
                     report.say(Text::Refused);
                 }
             }
-            failure = session.ended() => return Err(failure),
+            failure = session.ended() => return match session.is_in_order() {
+                // Nobody explains why somebody ended it.
+                true => Ok(End::Done(ExitCode::SUCCESS)),
+                false => Err(failure),
+            },
             () = &mut suspended => return Ok(End::Interrupted),
             () = shutdown.cancelled() => return Ok(End::Interrupted),
         }

@@ -168,7 +168,7 @@ async fn a_command_that_cannot_be_started_says_why() {
     let ended = separate(&lab, "echo 'open").await.ended().await;
     let text = "Unable to start command: Failed to parse commands input: ";
     assert!(ended.error.starts_with(text), "{}", ended.error);
-    let CloseReason::Peer { output } = ended.reason else {
+    let CloseReason::Peer { output, .. } = ended.reason else {
         panic!("not ended by the agent");
     };
     assert!(output.starts_with("\n----------ERROR-------\nUnable to start command: "));
@@ -187,7 +187,13 @@ async fn a_blank_command_is_none() {
         let session = request.send().await.unwrap();
         let tunnel = Tunnel::open(&lab, session).await;
         let output = format!("Commands cannot be empty for session type {name}");
-        assert_eq!(tunnel.closed.await.unwrap(), CloseReason::Peer { output });
+        assert_eq!(
+            tunnel.closed.await.unwrap(),
+            CloseReason::Peer {
+                output,
+                is_whole: true
+            }
+        );
     }
 }
 
@@ -244,7 +250,7 @@ async fn old_agents_do_not_know_everything() {
     let request = request.parameters("command", vec!["ls".to_owned()]);
     let session = request.send().await.unwrap();
     let tunnel = Tunnel::open(&lab, session).await;
-    let CloseReason::Peer { output } = tunnel.closed.await.unwrap() else {
+    let CloseReason::Peer { output, .. } = tunnel.closed.await.unwrap() else {
         panic!("not ended by the agent");
     };
     let expected = "Plugin with name NonInteractiveCommands is not supported by this version";
@@ -356,7 +362,7 @@ async fn an_agent_that_may_not_decrypt_says_so() {
     .await;
     let session = sdk(&lab).start_session().target("i-0abc").send();
     let tunnel = Tunnel::open(&lab, session.await.unwrap()).await;
-    let CloseReason::Peer { output } = tunnel.closed.await.unwrap() else {
+    let CloseReason::Peer { output, .. } = tunnel.closed.await.unwrap() else {
         panic!("not ended by the agent");
     };
     assert!(output.contains("Fetching data key failed: "), "{output}");

@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use ssmfwd::lab::{Fault, SessionState};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
@@ -152,6 +153,62 @@ async fn a_reader_who_leaves_while_nothing_comes_ends_the_session() {
     drop(stdout);
     expect_end(&fixture, child, 0).await;
     drop(stdin);
+}
+
+#[tokio::test]
+async fn a_download_with_a_gap_is_a_failure() {
+    let fixture = Fixture::new().await;
+    let (drop_some, dropping) = tokio::sync::oneshot::channel();
+    let dropping = std::sync::Mutex::new(Some(dropping));
+    let port = serve(move |mut socket| {
+        let dropping = dropping.lock().unwrap().take().unwrap();
+        async move {
+            dropping.await.unwrap();
+            // The agent repeats ten messages a second, for two seconds.
+            send(&mut socket, 7, 200_000).await.unwrap();
+        }
+    });
+    let port = port.await.to_string();
+    let mut child = spawn(&fixture, &[&port]);
+    let _stdin = child.stdin.take();
+    eventually("a connection", || {
+        let sessions = fixture.lab.sessions();
+        sessions
+            .iter()
+            .any(|session| session.state == SessionState::Connected)
+    })
+    .await;
+    fixture.lab.update_chaos("drop=50%").unwrap();
+    drop_some.send(()).unwrap();
+    let waiting = child.wait_with_output();
+    let output = bounded("end of the proxy", waiting).await.unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.stdout.len() < 200_000);
+    assert_eq!(output.status.code(), Some(6), "{stderr}");
+    assert!(
+        stderr.contains("data from the target is missing"),
+        "{stderr}"
+    );
+    fixture.no_session_left().await;
+}
+
+#[tokio::test]
+async fn the_end_of_a_multiplexed_session_is_not_that_of_its_connection() {
+    let fixture = Fixture::new().await;
+    let document = "AWS-StartPortForwardingSession";
+    let mut child = spawn(&fixture, &["19", "--document", document]);
+    let _stdin = child.stdin.take();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut some = [0; 1000];
+    let reading = stdout.read_exact(&mut some);
+    bounded("some bytes", reading).await.unwrap();
+    fixture.lab.inject(Fault::Terminate);
+    let draining = receive_to_end(&mut stdout);
+    bounded("end of the download", draining).await.unwrap();
+    let waiting = child.wait_with_output();
+    let output = bounded("end of the proxy", waiting).await.unwrap();
+    assert_eq!(output.status.code(), Some(6));
+    fixture.no_session_left().await;
 }
 
 #[tokio::test]

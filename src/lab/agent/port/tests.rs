@@ -81,7 +81,7 @@ async fn an_agent_without_multiplexing_ends_with_the_reason_when_it_cannot_conne
     poll_fn(|cx| stream.poll_write(cx, &mut data))
         .await
         .unwrap();
-    let CloseReason::Peer { output } = tunnel.closed.await.unwrap() else {
+    let CloseReason::Peer { output, .. } = tunnel.closed.await.unwrap() else {
         panic!("not ended by the agent");
     };
     assert!(
@@ -112,7 +112,13 @@ async fn a_forbidden_host_ends_the_session_with_the_reason() {
     let request = request.parameters("host", vec!["127.0.0.1".to_owned()]);
     let tunnel = Tunnel::open(&lab, request.send().await.unwrap()).await;
     let output = "Forwarding to IP address 127.0.0.1 is forbidden.".to_owned();
-    assert_eq!(tunnel.closed.await.unwrap(), CloseReason::Peer { output });
+    assert_eq!(
+        tunnel.closed.await.unwrap(),
+        CloseReason::Peer {
+            output,
+            is_whole: true
+        }
+    );
 }
 
 #[tokio::test]
@@ -141,7 +147,13 @@ async fn a_session_for_ssh_is_one_connection_that_is_there_from_the_start() {
     assert!(received.starts_with(b"SSH-2.0-lab\r\n\x07"));
     assert_eq!(received.len(), 13 + 100_000);
     let output = String::new();
-    assert_eq!(tunnel.closed.await.unwrap(), CloseReason::Peer { output });
+    assert_eq!(
+        tunnel.closed.await.unwrap(),
+        CloseReason::Peer {
+            output,
+            is_whole: true
+        }
+    );
 }
 
 #[tokio::test]
@@ -154,7 +166,7 @@ async fn a_session_for_ssh_fails_when_nobody_listens() {
     let request = request.document_name("AWS-StartSSHSession");
     let request = request.parameters("portNumber", vec![port.to_string()]);
     let tunnel = Tunnel::open(&lab, request.send().await.unwrap()).await;
-    let CloseReason::Peer { output } = tunnel.closed.await.unwrap() else {
+    let CloseReason::Peer { output, .. } = tunnel.closed.await.unwrap() else {
         panic!("not ended by the agent");
     };
     let expected = "Unable to connect to specified port: ";
@@ -182,7 +194,8 @@ async fn terminating_the_session_closes_the_destinations_connections() {
     assert_eq!(
         closed,
         CloseReason::Peer {
-            output: String::new()
+            output: String::new(),
+            is_whole: true,
         }
     );
 }
