@@ -28,6 +28,8 @@ pub(crate) struct State<E> {
     acceptor: Option<Waker>,
     /// Notified when a stream can be opened, or none can be any more.
     available: Arc<Notify>,
+    /// Whoever waits for the peer to have what was written.
+    settlers: Vec<Waker>,
     /// Something that a stream has received was read.
     pub(crate) has_received: bool,
     /// The session is over: streams are lost and none can be opened.
@@ -59,6 +61,7 @@ impl<E: Endpoint> Shared<E> {
             driver: None,
             acceptor: None,
             available: Arc::default(),
+            settlers: Vec::new(),
             has_received: false,
             is_ended: false,
             lost_count: 0,
@@ -121,6 +124,9 @@ impl<E: Endpoint> Shared<E> {
 impl<E: Endpoint> State<E> {
     /// Tells streams what has happened to them.
     pub(crate) fn dispatch_stream_events(&mut self) {
+        for settler in self.settlers.drain(..) {
+            settler.wake();
+        }
         while let Some(event) = self.endpoint.port().and_then(|port| port.poll_event()) {
             match event {
                 StreamEvent::Opened(id) => {
@@ -152,6 +158,13 @@ impl<E: Endpoint> State<E> {
 
     pub(crate) fn wake_driver(&mut self) {
         wake(&mut self.driver);
+    }
+
+    /// Has a task look again when something has happened to the session.
+    pub(crate) fn add_settler(&mut self, waker: &Waker) {
+        if !self.settlers.iter().any(|settler| settler.will_wake(waker)) {
+            self.settlers.push(waker.clone());
+        }
     }
 
     pub(crate) fn slot_mut(&mut self, id: StreamId) -> Option<&mut Slot> {

@@ -7,10 +7,12 @@ use std::path::PathBuf;
 pub use listener::Listener;
 pub use stream::LocalStream;
 
+pub mod finishing;
 mod listener;
 #[cfg(target_os = "linux")]
 mod owner;
 pub mod pump;
+mod silence;
 pub mod stdio;
 mod stream;
 #[cfg(unix)]

@@ -52,6 +52,8 @@ pub struct Session {
     established: Established,
     shared: Shared<Channel>,
     aws: Arc<Aws>,
+    observer: Observer,
+    hurry: CancellationToken,
     is_connected: watch::Receiver<bool>,
     waiters: Waiters,
     carrier: AbortOnDropHandle<Ended>,
@@ -259,7 +261,36 @@ impl Session {
         self.end.as_ref().map(|end| end.cause)
     }
 
-    /// Ends the session: the flag, then the API call. Takes at most three seconds.
+    /// Ends the session once what was written to its streams is delivered, which takes as long as the agent acknowledges
+    /// some of it every now and then, or as soon as [`Options::hurry`] is cancelled. What was not delivered is told to the
+    /// observer.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::close`].
+    pub async fn finish(mut self) -> Result<(), Failure> {
+        if self.end.is_some() {
+            return self.close().await;
+        }
+        self.shared.with(|channel| channel.finish(Instant::now()));
+        if !self.carrier.is_finished() {
+            tokio::select! {
+                _ = &mut self.carrier => {}
+                () = self.hurry.cancelled() => {}
+            }
+        }
+        let (id, observer) = (self.id.clone(), self.observer.clone());
+        let shared = self.shared.clone();
+        let closed = self.close().await;
+        let len = shared.lock().endpoint.undelivered_len();
+        if len > 0 {
+            observer.notify(&id, Notice::Undelivered { len });
+        }
+        closed
+    }
+
+    /// Ends the session: the flag, then the API call. Takes at most three seconds. [`Session::finish`] waits for what is
+    /// under way.
     ///
     /// # Errors
     ///
@@ -312,11 +343,12 @@ impl Opener {
         port.is_some_and(|port| port.stalled_streams().next().is_some())
     }
 
-    /// Whether it has streams. One that is finished is there until everything written to it was sent.
+    /// Whether it has streams, or something written to one is not delivered yet.
     pub fn has_streams(&self) -> bool {
         let mut state = self.0.lock();
         let port = state.endpoint.port();
-        port.is_some_and(|port| port.stream_count() > 0)
+        let has_streams = port.is_some_and(|port| port.stream_count() > 0);
+        has_streams || !state.endpoint.is_idle()
     }
 
     /// Whether anything that has come from the far side was read.
@@ -390,6 +422,7 @@ async fn connect(
     let waiters = Waiters::default();
     let key_maker = KeyMaker::new(Arc::clone(&aws), &started.session_id, target);
     let refusal = key_maker.refusal();
+    let (observer, hurry) = (options.observer.clone(), options.hurry.clone());
     let carrier = Carrier {
         aws: Arc::clone(&aws),
         session_id: started.session_id.clone(),
@@ -408,6 +441,8 @@ async fn connect(
             established,
             shared,
             aws,
+            observer,
+            hurry,
             is_connected,
             waiters,
             carrier,

@@ -3,7 +3,7 @@
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use ssmfwd_protocol::{Endpoint, StreamId};
+use ssmfwd_protocol::{Channel, Endpoint, StreamId};
 
 use crate::endpoint::Shared;
 
@@ -105,6 +105,21 @@ impl<E: Endpoint> Stream<E> {
                 port.finish(self.id);
             }
         });
+    }
+}
+
+impl Stream<Channel> {
+    /// Waits until nothing is under way either way, as far as this end can tell: from then on, silence is the
+    /// destination's. Returns which of the session's connections it is that works.
+    ///
+    /// `mark` as for [`Channel::is_settled`].
+    pub fn poll_settled(&self, cx: &Context<'_>, mark: &mut Option<i64>) -> Poll<u64> {
+        let mut state = self.shared.lock();
+        if state.endpoint.is_settled(self.id, mark) {
+            return Poll::Ready(state.endpoint.connection_count());
+        }
+        state.add_settler(cx.waker());
+        Poll::Pending
     }
 }
 

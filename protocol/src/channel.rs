@@ -2,6 +2,7 @@
 //!
 //! The one type that sees all layers; it dispatches between them and keeps the order of the session.
 
+mod delivery;
 mod event;
 mod opening;
 mod phase;
@@ -40,6 +41,7 @@ pub struct Channel {
     reliable: Reliable,
     phase: Phase,
     is_connected: bool,
+    connection_count: u64,
     /// The connect request, until it is sent.
     hello: Option<Transmit>,
     /// Messages of the session itself, which go before any data and regardless of the window.
@@ -47,6 +49,9 @@ pub struct Channel {
     /// The flag that ends the session has yet to be sent: once all data is acknowledged, or the agent
     /// would close its connections with some of it unwritten.
     is_flag_due: bool,
+    is_flag_sent: bool,
+    /// The session is to end once everything is delivered.
+    is_finishing: bool,
     /// Number of the message whose acknowledgement ends the phase, once it is sent.
     barrier: Option<i64>,
     /// Number of the last DisconnectToPort flag, until it is acknowledged.
@@ -78,9 +83,12 @@ impl Channel {
             reliable,
             phase: Phase::Opening,
             is_connected: false,
+            connection_count: 0,
             hello: None,
             control: VecDeque::new(),
             is_flag_due: false,
+            is_flag_sent: false,
+            is_finishing: false,
             barrier: None,
             disconnect: None,
             may_miss_output: false,
@@ -106,8 +114,12 @@ impl Channel {
             client_id: self.client_id.to_string(),
             client_version: CLIENT_VERSION.to_owned(),
         };
-        self.hello = serde_json::to_string(&hello).ok().map(Transmit::Text);
+        match serde_json::to_string(&hello) {
+            Ok(hello) => self.hello = Some(Transmit::Text(hello)),
+            Err(_) => return self.close(CloseReason::Protocol(ProtocolError::NoJson)),
+        }
         self.is_connected = true;
+        self.connection_count += 1;
         self.reliable.on_connected();
         self.doubt_output(now);
         if self.phase == Phase::Opening && !self.timers.is_set(Timer::Handshake) {
@@ -116,8 +128,8 @@ impl Channel {
         }
     }
 
-    /// Ends the session from this side, after what has been written to its streams. [`Event::Closed`]
-    /// follows, at the latest after [`Config::close_timeout`].
+    /// Ends the session from this side, after what has been written to its streams as far as that takes no
+    /// longer than [`Config::close_timeout`]: [`Event::Closed`] follows by then. [`Self::finish`] waits for it.
     ///
     /// Shells and commands, like agents before 2.3.756.0, end by the service's TerminateSession alone:
     /// there the channel closes at once, and the rest is up to the caller.
@@ -168,8 +180,12 @@ impl Channel {
                 }
             }
             MessageType::Acknowledge => {
+                let unacked_len = self.reliable.unacked_len();
                 self.reliable.on_acknowledge(now, &message.payload);
                 self.on_acked(now);
+                if self.reliable.unacked_len() < unacked_len {
+                    self.on_progress(now);
+                }
             }
             MessageType::ChannelClosed => {
                 self.on_channel_closed(now, &message.payload)?;
@@ -307,6 +323,7 @@ impl Channel {
                     .set(Timer::KeepAlive, now, self.config.keep_alive_interval);
             }
             (Timer::Drain, _) => self.on_drained(now),
+            (Timer::Delivery, _) => self.terminate(now),
             (Timer::Close, Phase::Closing(reason)) => {
                 let reason = reason.clone();
                 self.close(reason);
@@ -383,6 +400,7 @@ impl Channel {
             return None;
         }
         self.is_flag_due = false;
+        self.is_flag_sent = true;
         self.barrier = Some(self.reliable.next_sequence());
         let flag = Flag::TerminateSession.encode();
         Some(self.reliable.push_control(now, PayloadType::Flag, &flag))

@@ -65,6 +65,10 @@ pub struct Config {
     pub drain_delay: Duration,
     /// How long the end of a session waits for the acknowledgement of the TerminateSession flag.
     pub close_timeout: Duration,
+    /// How long [`crate::Channel::finish`] waits for the next acknowledgement.
+    ///
+    /// Most outages are over by then, and a person waits for the end.
+    pub delivery_timeout: Duration,
     /// How long messages are waited for that the end of the session has overtaken, where some are known to
     /// be missing.
     ///
@@ -102,6 +106,7 @@ impl Default for Config {
             settle_delay: Duration::from_millis(20),
             drain_delay: Duration::from_secs(2),
             close_timeout: Duration::from_secs(1),
+            delivery_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_millis(500),
             keep_alive: false,
             keep_alive_interval: Duration::from_secs(10),

@@ -100,6 +100,9 @@ pub enum ProtocolError {
     /// The end of the session is not the JSON it should be.
     #[error("the session was ended by a malformed message")]
     ChannelClosed,
+    /// A message of this end has no JSON form.
+    #[error("a message has no JSON form")]
+    NoJson,
     /// The multiplexer's byte stream is broken.
     #[error(transparent)]
     Mux(#[from] MuxError),

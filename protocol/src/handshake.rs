@@ -210,7 +210,11 @@ impl Answer {
     }
 
     /// Puts in the data key that was asked for, as KMS has encrypted it.
-    pub(crate) fn provide_key(&mut self, ciphertext: Vec<u8>) {
+    ///
+    /// # Errors
+    ///
+    /// If that has no JSON form.
+    pub(crate) fn provide_key(&mut self, ciphertext: Vec<u8>) -> serde_json::Result<()> {
         let challenge = self
             .key_request
             .as_ref()
@@ -221,8 +225,9 @@ impl Answer {
             is_challenge_bound: challenge.is_some(),
         };
         if let Some(action) = self.key_action() {
-            action.action_result = serde_json::to_value(result).unwrap_or_default();
+            action.action_result = serde_json::to_value(result)?;
         }
+        Ok(())
     }
 
     /// Tells the agent why there is no data key.
@@ -435,7 +440,7 @@ mod tests {
                 challenge: challenge.map(ToOwned::to_owned),
             };
             assert_eq!(answer.key_request, Some(key_request));
-            answer.provide_key(b"wrapped".to_vec());
+            answer.provide_key(b"wrapped".to_vec()).unwrap();
             let key = answer.response.key().unwrap();
             assert_eq!(key.ciphertext, b"wrapped");
             assert_eq!(key.is_challenge_bound, challenge.is_some());

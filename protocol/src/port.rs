@@ -256,6 +256,24 @@ impl Port {
         }
     }
 
+    /// Bytes that were written and wait to be sent.
+    pub(crate) fn unsent_len(&self) -> usize {
+        match &self.0 {
+            Carrier::Mux(mux) => mux.unsent_len(),
+            Carrier::Basic(basic) => basic.unsent_len(),
+            Carrier::Console(console) => console.unsent_len(),
+        }
+    }
+
+    /// Those of them that were written to one stream.
+    pub(crate) fn unsent_len_of(&self, id: StreamId) -> usize {
+        match &self.0 {
+            Carrier::Mux(mux) => mux.unsent_len_of(id),
+            // There is one stream to write to.
+            Carrier::Basic(_) | Carrier::Console(_) => self.unsent_len(),
+        }
+    }
+
     /// Has a frame without effect sent if nothing else waits; does nothing where there are no frames.
     pub(crate) fn keep_alive(&mut self) {
         if let Carrier::Mux(mux) = &mut self.0 {

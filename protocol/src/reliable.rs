@@ -289,6 +289,12 @@ impl Reliable {
         self.send.is_acked(sequence)
     }
 
+    /// Returns whether all messages before this number were acknowledged, but for those whose acknowledgement may
+    /// never come.
+    pub(crate) fn is_delivered_before(&self, sequence: i64) -> bool {
+        self.send.is_delivered_before(sequence)
+    }
+
     /// Prepares for a new connection: first acknowledgements go out, then all of our own that is
     /// unacknowledged, in order.
     ///

@@ -263,8 +263,18 @@ impl Mux {
 
     /// Bytes unread or waiting to be sent.
     pub(crate) fn buffered_len(&self) -> usize {
+        self.receive_len + self.unsent_len()
+    }
+
+    /// Bytes that were written and wait to be sent.
+    pub(crate) fn unsent_len(&self) -> usize {
         let queued_len: usize = self.streams.values().map(|stream| stream.send.len()).sum();
-        self.receive_len + self.unfinished.len() + queued_len
+        self.unfinished.len() + queued_len
+    }
+
+    /// Those of them that were written to one stream, at the client's end.
+    pub(crate) fn unsent_len_of(&self, id: StreamId) -> usize {
+        self.streams.get(&id).map_or(0, |stream| stream.send.len())
     }
 
     /// Streams that may come to block the session.

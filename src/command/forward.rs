@@ -2,6 +2,7 @@
 
 mod child;
 mod connections;
+mod delivery;
 mod digest;
 mod narration;
 
@@ -17,7 +18,7 @@ use crate::aws::{Aws, StartSession};
 use crate::failure::{Exit, Failure};
 use crate::local::{self, Listener};
 use crate::output::{Event, Mapping, Printer};
-use crate::session::{self, Session, StartError};
+use crate::session::{self, Observer, Session, StartError};
 use crate::settings::{ForwardSettings, Settings};
 use crate::signals;
 use crate::tunnel::{Broken, Plan, Tunnel};
@@ -26,6 +27,7 @@ use super::selection::settle;
 use super::service::{Service, close, not_started};
 use child::Child;
 use connections::{Connections, Forwarding};
+use delivery::Delivery;
 use digest::Digest;
 use narration::Narration;
 
@@ -88,6 +90,7 @@ async fn forward(
             Narration::new(*printer, digest.clone(), mapping)
         })
         .collect();
+    let delivery = Delivery::default();
     let started = async {
         let aws = service.aws(shutdown).await?;
         match settle(&aws, &settings.target, printer, shutdown).await {
@@ -103,7 +106,10 @@ async fn forward(
             .forwards
             .iter()
             .zip(&narrations)
-            .map(|(forward, narration)| plan(&settings, forward, narration))
+            .map(|(forward, narration)| {
+                let observer = delivery.observe(narration.observer());
+                plan(&settings, forward, observer, shutdown)
+            })
             .collect();
         let sessions = match settings.is_lazy {
             true => plans.iter().map(|_| None).collect(),
@@ -114,7 +120,17 @@ async fn forward(
     match started.await {
         Ok((aws, plans, sessions)) => {
             let tunnels = plans.into_iter().zip(narrations).zip(sessions).collect();
-            serve(&aws, settings, listeners, tunnels, printer, shutdown).await
+            let connections = Connections::new(*printer, settings.half_close, delivery.clone());
+            let run = serve(
+                &aws,
+                settings,
+                listeners,
+                tunnels,
+                connections,
+                printer,
+                shutdown,
+            );
+            run.await.and_then(|exit| delivery.judge(exit))
         }
         Err(error) => {
             let interrupted = match settings.command {
@@ -141,7 +157,12 @@ const PORT: SessionKind = SessionKind::Port {
 };
 
 /// What the tunnel of a forward is told to do.
-fn plan(settings: &Settings, forward: &ForwardSettings, narration: &Narration) -> Plan {
+fn plan(
+    settings: &Settings,
+    forward: &ForwardSettings,
+    observer: Observer,
+    shutdown: &CancellationToken,
+) -> Plan {
     let config = Config {
         payload_len: settings.payload_len,
         keep_alive: settings.keep_alive,
@@ -158,7 +179,8 @@ fn plan(settings: &Settings, forward: &ForwardSettings, narration: &Narration) -
             config,
             liveness: settings.liveness,
             can_resume: settings.reconnects,
-            observer: narration.observer(),
+            observer,
+            hurry: shutdown.clone(),
             ..session::Options::default()
         },
         restarts: settings.reconnects,
@@ -227,6 +249,7 @@ async fn serve(
     settings: Settings,
     listeners: Vec<Listener>,
     tunnels: Vec<((Plan, Narration), Option<Session>)>,
+    mut connections: Connections,
     printer: &Printer,
     shutdown: &CancellationToken,
 ) -> Result<ExitCode, Failure> {
@@ -234,7 +257,6 @@ async fn serve(
         .iter()
         .map(|listener| listener.address().clone())
         .collect();
-    let mut connections = Connections::new(*printer, settings.half_close);
     let stop = CancellationToken::new();
     let mut running = JoinSet::new();
     for ((forward, listener), ((plan, narration), session)) in

@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use serde::Serialize;
-use ssmfwd_protocol::Endpoint;
+use ssmfwd_protocol::Channel;
 use tokio::io::AsyncWrite;
 use tokio::time::{Sleep, sleep};
 use tokio_util::io::poll_read_buf;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::LocalStream;
+use super::finishing::Unread;
+use super::silence::Silence;
 use crate::stream::{End, Stream};
 
 /// Bytes read from a local connection at a time.
@@ -23,6 +25,8 @@ const READ_LEN: usize = 32 * 1024;
 /// How long a local side may keep a connection open that the remote side has closed. Systems give
 /// their own orphaned connections about as long.
 const LINGER: Duration = Duration::from_secs(60);
+/// How long the session may take nothing of what a connection that is to end has still to send.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an end of data is held back at most while the agent carries one connection at a time: it
 /// never reports the other end, and the next connection waits.
 const HOLD_WITHOUT_MULTIPLEXING: Duration = Duration::from_secs(1);
@@ -30,8 +34,9 @@ const HOLD_WITHOUT_MULTIPLEXING: Duration = Duration::from_secs(1);
 /// How a half-closed connection ends.
 #[derive(Debug, Clone, Copy)]
 pub struct HalfClose {
-    /// How long the local end of data is held back while nothing comes the other way. The agent closes
-    /// its connection both ways when it sees the end of a stream, and the answer would be lost.
+    /// How long the local end of data is held back while nothing comes the other way, although the
+    /// destination has everything and could answer. The agent closes its connection both ways when it sees
+    /// the end of a stream, and the answer would be lost.
     pub hold: Duration,
     /// How long the local side may take to close after the remote side has.
     pub linger: Duration,
@@ -82,23 +87,25 @@ pub struct Transferred {
 /// Carries the connection until it ends. The local side is reset wherever it could mistake a cut
 /// transfer for a whole one, for which it must have been told to [`LocalStream::reset_on_drop`].
 ///
-/// Once `finishing` is cancelled, no end of data is held back any more.
-pub async fn pump<E: Endpoint>(
+/// Once `unread` is wanted, no end of data is held back any more.
+pub async fn pump(
     local: LocalStream,
-    stream: Stream<E>,
+    stream: Stream<Channel>,
     half_close: HalfClose,
-    finishing: &CancellationToken,
+    unread: Unread,
 ) -> Transferred {
     let mut pump = Pump {
         local,
         stream,
         half_close,
-        finishing: Box::pin(finishing.cancelled()),
+        finishing: Box::pin(unread.is_wanted()),
         is_finishing: false,
+        unread,
         up: Direction::default(),
         down: Direction::default(),
         remote_end: None,
         is_upload_cut: false,
+        silence: Silence::new(half_close.hold),
         deadline: None,
         sent: 0,
         received: 0,
@@ -107,6 +114,8 @@ pub async fn pump<E: Endpoint>(
     let Pump {
         local,
         stream,
+        mut unread,
+        is_upload_cut,
         sent,
         received,
         ..
@@ -117,8 +126,17 @@ pub async fn pump<E: Endpoint>(
             stream.finish();
         }
         Outcome::HeldTooLong => stream.finish(),
-        Outcome::Refused | Outcome::Lost | Outcome::Reset => {}
+        // The local side is gone, with what it has written.
+        Outcome::Reset if !is_upload_cut => {}
+        Outcome::Refused | Outcome::Lost | Outcome::Reset => {
+            return Transferred {
+                sent,
+                received,
+                outcome,
+            };
+        }
     }
+    unread.done();
     Transferred {
         sent,
         received,
@@ -126,19 +144,23 @@ pub async fn pump<E: Endpoint>(
     }
 }
 
-struct Pump<'a, E: Endpoint> {
+struct Pump {
     local: LocalStream,
-    stream: Stream<E>,
+    stream: Stream<Channel>,
     half_close: HalfClose,
-    finishing: Pin<Box<WaitForCancellationFuture<'a>>>,
+    finishing: Pin<Box<WaitForCancellationFutureOwned>>,
     is_finishing: bool,
+    unread: Unread,
     up: Direction,
     down: Direction,
     /// The stream has ended this way; its data may still be on the way to the local side.
     remote_end: Option<End>,
     /// The local side has written what can no longer be delivered.
     is_upload_cut: bool,
-    /// Runs while one side is done and the other one is waited for.
+    /// Of the destination, while the local side is done.
+    silence: Silence,
+    /// Runs while the destination is done, and the local side is waited for; and while a connection that is to end
+    /// makes no headway.
     deadline: Option<Pin<Box<Sleep>>>,
     sent: u64,
     received: u64,
@@ -151,7 +173,7 @@ struct Direction {
     is_done: bool,
 }
 
-impl<E: Endpoint> Pump<'_, E> {
+impl Pump {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         self.is_finishing = self.is_finishing || self.finishing.as_mut().poll(cx).is_ready();
         if let Poll::Ready(outcome) = self.poll_down(cx) {
@@ -159,6 +181,10 @@ impl<E: Endpoint> Pump<'_, E> {
         }
         if let Poll::Ready(outcome) = self.poll_up(cx) {
             return Poll::Ready(outcome);
+        }
+        if self.is_finishing && self.up.pending.is_empty() {
+            // Whatever comes later, others than the one who has ended have written.
+            self.unread.done();
         }
         if self.is_upload_cut && self.down.is_done {
             return Poll::Ready(Outcome::Reset);
@@ -178,7 +204,7 @@ impl<E: Endpoint> Pump<'_, E> {
                 }
                 match ready!(self.stream.poll_read(cx)) {
                     Ok(data) => {
-                        self.deadline = None;
+                        self.silence.restart();
                         self.down.pending = data;
                     }
                     Err(end) => self.remote_end = Some(end),
@@ -233,7 +259,12 @@ impl<E: Endpoint> Pump<'_, E> {
                     }
                 }
             }
-            if ready!(self.stream.poll_write(cx, &mut self.up.pending)).is_err() {
+            let pending_len = self.up.pending.len();
+            let written = self.stream.poll_write(cx, &mut self.up.pending);
+            if self.up.pending.len() < pending_len {
+                self.deadline = None;
+            }
+            if ready!(written).is_err() {
                 self.up.pending = Bytes::new();
                 self.is_upload_cut = true;
                 // Reading the stream tells how it ended, and delivers what came before the end.
@@ -259,22 +290,33 @@ impl<E: Endpoint> Pump<'_, E> {
     }
 
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
-        let (limit, outcome) = match (self.up.is_done, self.down.is_done) {
+        if self.is_finishing && !self.up.pending.is_empty() {
+            let deadline = self
+                .deadline
+                .get_or_insert_with(|| Box::pin(sleep(STALL_TIMEOUT)));
+            return deadline.as_mut().poll(cx).map(|()| Outcome::Lost);
+        }
+        match (self.up.is_done, self.down.is_done) {
             // A local reader that takes its time is not a destination that is silent.
             (true, false) if self.down.pending.is_empty() && self.remote_end.is_none() => {
-                (self.half_close.hold, Outcome::HeldTooLong)
+                if !self.is_finishing {
+                    ready!(self.silence.poll(cx, &self.stream));
+                }
+                Poll::Ready(Outcome::HeldTooLong)
             }
-            (false, true) => (self.half_close.linger, Outcome::Closed),
+            (false, true) => {
+                if !self.is_finishing {
+                    let linger = self.half_close.linger;
+                    let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(linger)));
+                    ready!(deadline.as_mut().poll(cx));
+                }
+                Poll::Ready(Outcome::Closed)
+            }
             _ => {
-                self.deadline = None;
-                return Poll::Pending;
+                self.silence.restart();
+                Poll::Pending
             }
-        };
-        if !self.is_finishing {
-            let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(limit)));
-            ready!(deadline.as_mut().poll(cx));
         }
-        Poll::Ready(outcome)
     }
 }
 

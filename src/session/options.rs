@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ssmfwd_protocol::config::Config;
+use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
 use crate::net::liveness::Liveness;
@@ -32,6 +33,8 @@ pub struct Options {
     pub renew_after: Duration,
     /// Who is told what becomes of the connection.
     pub observer: Observer,
+    /// Once it is cancelled, [`Session::finish`](super::Session::finish) waits for nothing.
+    pub hurry: CancellationToken,
 }
 
 impl Default for Options {
@@ -42,6 +45,7 @@ impl Default for Options {
             can_resume: true,
             renew_after: Duration::from_secs(50 * 60),
             observer: Observer::default(),
+            hurry: CancellationToken::new(),
         }
     }
 }
@@ -67,6 +71,11 @@ pub enum Notice {
         /// if that takes noticeably long.
         is_planned: bool,
     },
+    /// The session was ended before everything written to it was delivered.
+    Undelivered {
+        /// Bytes that the agent has not acknowledged, as far as is known.
+        len: usize,
+    },
 }
 
 /// Is told what becomes of the connections of sessions. The default passes over it.
@@ -82,7 +91,7 @@ impl Observer {
         Self(Arc::new(on_notice))
     }
 
-    pub(super) fn notify(&self, session_id: &str, notice: Notice) {
+    pub(crate) fn notify(&self, session_id: &str, notice: Notice) {
         tracing::debug!(session_id, ?notice, "connection of the session");
         (self.0)(session_id, notice);
     }

@@ -104,13 +104,13 @@ impl Sessions {
         });
     }
 
-    /// Begins to close a session, for a reason that is for people.
+    /// Begins to close a session once what was written to it is delivered, for a reason that is for people.
     pub(super) fn close(&mut self, session: Session, reason: &str) {
         let closing = Closing {
             session_id: session.id().to_owned(),
             reason: reason.to_owned(),
         };
-        self.close_by(closing, session.close());
+        self.close_by(closing, session.finish());
     }
 
     fn close_by(

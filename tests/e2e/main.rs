@@ -12,6 +12,7 @@ mod backpressure;
 mod completion;
 #[cfg(target_os = "linux")]
 mod day;
+mod delivery;
 mod doctor;
 mod encryption;
 mod endings;

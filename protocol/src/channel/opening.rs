@@ -34,7 +34,9 @@ impl Channel {
                     Ok(cipher) => self.cipher = Some(cipher),
                     Err(error) => return self.close(CloseReason::Protocol(error.into())),
                 }
-                answer.provide_key(key.ciphertext);
+                if answer.provide_key(key.ciphertext).is_err() {
+                    return self.close(CloseReason::Protocol(ProtocolError::NoJson));
+                }
                 self.phase = Phase::Handshaking {
                     agreed,
                     is_proof_due: true,

@@ -16,6 +16,8 @@ pub enum Timer {
     Close,
     /// Nothing of an earlier connection can arrive any more.
     Drain,
+    /// Something of what is to be delivered before the end must have been acknowledged.
+    Delivery,
     /// An unacknowledged message is due again.
     Retransmit,
 }
@@ -34,6 +36,7 @@ impl TimerTable {
         Timer::KeepAlive,
         Timer::Close,
         Timer::Drain,
+        Timer::Delivery,
     ];
 
     /// Sets the timer; a deadline beyond all time is none.

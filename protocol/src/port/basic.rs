@@ -207,6 +207,10 @@ impl Basic {
         self.recv.len() + self.send.len()
     }
 
+    pub(crate) fn unsent_len(&self) -> usize {
+        self.send.len()
+    }
+
     pub(crate) fn stream_count(&self) -> usize {
         usize::from(matches!(self.state, State::Open(_)))
     }

@@ -181,7 +181,7 @@ impl Console {
 
     pub(crate) fn has_transmit(&self) -> bool {
         let has_exit_code = self.role == Role::Server && self.exit_code.is_some();
-        self.size.is_some() || self.send_len() > 0 || has_exit_code
+        self.size.is_some() || self.unsent_len() > 0 || has_exit_code
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<StreamEvent> {
@@ -195,7 +195,11 @@ impl Console {
 
     pub(crate) fn buffered_len(&self) -> usize {
         let received_len: usize = self.pipes().map(|pipe| pipe.recv.len()).sum();
-        received_len + self.send_len()
+        received_len + self.unsent_len()
+    }
+
+    pub(crate) fn unsent_len(&self) -> usize {
+        self.pipes().map(|pipe| pipe.send.len()).sum()
     }
 
     pub(crate) fn stream_count(&self) -> usize {
@@ -224,10 +228,6 @@ impl Console {
             StreamId::ERROR => PayloadType::StandardError,
             _ => PayloadType::Output,
         })
-    }
-
-    fn send_len(&self) -> usize {
-        self.pipes().map(|pipe| pipe.send.len()).sum()
     }
 
     fn pipes(&self) -> impl Iterator<Item = &Pipe> {

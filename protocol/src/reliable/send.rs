@@ -289,6 +289,17 @@ impl SendBuffer {
         sequence < self.base
     }
 
+    /// Returns whether all messages before this one were acknowledged. Where repetitions are not, those that
+    /// were sent more than once do not count.
+    pub(crate) fn is_delivered_before(&self, sequence: i64) -> bool {
+        let messages = self.messages.iter().zip(self.base..);
+        let mut before = messages.take_while(|(_, at)| *at < sequence);
+        before.all(|(entry, _)| match entry {
+            Some(unacked) => self.presumes_delivery && !unacked.was_sent_once(),
+            None => true,
+        })
+    }
+
     /// Messages from the oldest that is unacknowledged to the newest.
     pub(crate) fn span_count(&self) -> usize {
         self.messages.len()

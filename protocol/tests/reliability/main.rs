@@ -17,6 +17,7 @@ mod agent_versions;
 mod agents;
 mod closing;
 mod consoles;
+mod delivering;
 mod encryption;
 mod faults;
 mod flow;

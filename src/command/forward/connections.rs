@@ -5,18 +5,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::failure::{Exit, Failure};
+use crate::local::finishing::{Finishing, Unread};
 use crate::local::pump::{HalfClose, Outcome, Transferred, pump};
 use crate::local::{Listener, LocalStream};
 use crate::output::{Event, Printer};
 use crate::spec::Forward;
 use crate::tunnel::{Gate, Passage, Refusal};
 
-/// How long connections may take to deliver what the command has written, once it has ended.
+use super::delivery::Delivery;
+
+/// How long connections that others than the command hold open may go on once it has ended, and how long those that the
+/// command has made may wait for a session.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One forward, ready to carry connections.
@@ -34,20 +38,21 @@ pub(super) struct Connections {
     count: Arc<AtomicU64>,
     accepting: JoinSet<Option<Failure>>,
     carrying: TaskTracker,
-    /// Cancelled when no more connections are to come and those there are to end.
-    finishing: CancellationToken,
+    finishing: Finishing,
+    delivery: Delivery,
 }
 
 impl Connections {
     /// `hold` is how long a local end of data is held back.
-    pub(super) fn new(printer: Printer, hold: Duration) -> Self {
+    pub(super) fn new(printer: Printer, hold: Duration, delivery: Delivery) -> Self {
         Self {
             printer,
             hold,
             count: Arc::default(),
             accepting: JoinSet::new(),
             carrying: TaskTracker::new(),
-            finishing: CancellationToken::new(),
+            finishing: Finishing::default(),
+            delivery,
         }
     }
 
@@ -63,7 +68,7 @@ impl Connections {
                     // Connections made before the end are still accepted.
                     biased;
                     accepted = listener.accept() => accepted,
-                    () = finishing.cancelled() => return None,
+                    () = finishing.begun() => return None,
                 };
                 let (local, peer) = match accepted {
                     Ok(accepted) => accepted,
@@ -79,9 +84,9 @@ impl Connections {
                     connection,
                     peer,
                 });
-                let (forwarding, finishing) = (Arc::clone(&forwarding), finishing.clone());
+                let (forwarding, unread) = (Arc::clone(&forwarding), finishing.unread());
                 carrying.spawn(async move {
-                    let ended = carry(&forwarding, local, hold, &finishing).await;
+                    let ended = carry(&forwarding, local, hold, unread).await;
                     printer.event(&closed(&forwarding, connection, ended));
                 });
             }
@@ -103,18 +108,26 @@ impl Connections {
         std::future::pending().await
     }
 
-    /// Stops accepting, and waits until what has been written to connections is on its way: not for
-    /// long, and not once `shutdown` is cancelled.
+    /// Stops accepting, and waits until what has been written to connections is taken by their sessions, for as long as
+    /// there is headway; and a while for connections that others hold open. Not once `shutdown` is cancelled.
     pub(super) async fn finish(&mut self, shutdown: &CancellationToken) {
-        self.finishing.cancel();
-        let finished = async {
+        self.delivery.begin();
+        self.finishing.begin();
+        let taken = async {
             while self.accepting.join_next().await.is_some() {}
-            self.carrying.close();
-            self.carrying.wait().await;
+            self.finishing.caught_up().await
         };
+        let is_taken = tokio::select! {
+            is_taken = taken => is_taken,
+            () = shutdown.cancelled() => false,
+        };
+        if !is_taken {
+            self.delivery.fail();
+        }
+        self.carrying.close();
         tokio::select! {
-            finished = timeout(FINISH_TIMEOUT, finished) => {
-                if finished.is_err() {
+            ended = timeout(FINISH_TIMEOUT, self.carrying.wait()) => {
+                if ended.is_err() {
                     self.printer.warning("connections that do not end were reset");
                 }
             }
@@ -128,7 +141,7 @@ async fn carry(
     forwarding: &Forwarding,
     local: LocalStream,
     hold: Duration,
-    finishing: &CancellationToken,
+    mut unread: Unread,
 ) -> Result<Transferred, Refusal> {
     let Passage { stream, lease } = tokio::select! {
         // What can be delivered is, however short the connection.
@@ -136,19 +149,31 @@ async fn carry(
         passage = forwarding.gate.open() => passage?,
         () = local.abandoned() => {
             local.close();
+            unread.done();
             return Ok(Transferred {
                 sent: 0,
                 received: 0,
                 outcome: Outcome::Closed,
             });
         }
+        () = too_late(&unread) => return Ok(Transferred {
+            sent: 0,
+            received: 0,
+            outcome: Outcome::Lost,
+        }),
     };
     let half_close = HalfClose::new(hold, lease.is_multiplexed());
-    let transferred = pump(local, stream, half_close, finishing).await;
+    let transferred = pump(local, stream, half_close, unread).await;
     if transferred.outcome == Outcome::Refused {
         lease.report_refusal();
     }
     Ok(transferred)
+}
+
+/// Waits until a session is not worth waiting for any more.
+async fn too_late(unread: &Unread) {
+    unread.is_wanted().await;
+    sleep(FINISH_TIMEOUT).await;
 }
 
 fn closed(forwarding: &Forwarding, connection: u64, ended: Result<Transferred, Refusal>) -> Event {

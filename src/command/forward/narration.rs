@@ -151,6 +151,7 @@ impl Outage {
             }
             Notice::Paused { .. } => !std::mem::replace(&mut self.is_paused, true),
             Notice::Resumed { .. } => self.is_over(session_id),
+            Notice::Undelivered { .. } => true,
         }
     }
 

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Exit, Failure};
+use crate::local::finishing::Finishing;
 use crate::local::pump::{HalfClose, Outcome, pump};
 use crate::local::{Address, Listener, LocalStream};
 use crate::session::{Opener, Session};
@@ -76,7 +77,7 @@ pub(super) fn is_to_listen(properties: &BTreeMap<String, String>) -> bool {
 /// Carries one connection; `None` if it got no stream.
 async fn carry(opener: Opener, local: LocalStream, half_close: HalfClose) -> Option<Outcome> {
     let stream = opener.open().await.ok()?;
-    let transferred = pump(local, stream, half_close, &CancellationToken::new()).await;
+    let transferred = pump(local, stream, half_close, Finishing::default().unread()).await;
     Some(transferred.outcome)
 }
 

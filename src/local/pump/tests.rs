@@ -2,8 +2,8 @@
 
 use std::future::poll_fn;
 
-use ssmfwd_protocol::Channel;
 use ssmfwd_protocol::agent::Agent;
+use ssmfwd_protocol::{Channel, Endpoint};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::driver::testing::Pair;
+use crate::local::finishing::Finishing;
 
 const HALF_CLOSE: HalfClose = HalfClose {
     hold: Duration::from_secs(10),
@@ -35,7 +36,7 @@ impl Pumped {
                 LocalStream::Unix(accepted),
                 stream,
                 HALF_CLOSE,
-                &CancellationToken::new(),
+                Finishing::default().unread(),
             )
             .await
         });
@@ -154,4 +155,33 @@ async fn the_end_of_the_session_is_no_end_of_the_data() {
     pumped.pair.channel.end();
     let transferred = pumped.pump.await.unwrap();
     assert_eq!(transferred.outcome, Outcome::Lost);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_not_the_destinations_silence() {
+    let mut pumped = Pumped::start().await;
+    let channel = pumped.pair.channel.clone();
+    let disconnect = || channel.with(|channel| channel.handle_disconnected(now()));
+    let connect = || channel.with(|channel| channel.handle_connected(now(), "token"));
+    // With the question under way, and with the answer.
+    disconnect();
+    pumped.local.write_all(b"question").await.unwrap();
+    pumped.local.shutdown().await.unwrap();
+    sleep(Duration::from_secs(60)).await;
+    assert!(!pumped.pump.is_finished());
+    connect();
+    sleep(Duration::from_secs(9)).await;
+    disconnect();
+    sleep(Duration::from_secs(60)).await;
+    assert!(!pumped.pump.is_finished());
+    connect();
+    let start = Instant::now();
+    assert_eq!(pumped.remote_end().await, End::Finished);
+    let held = start.elapsed().as_millis();
+    assert!((9_900..10_200).contains(&held), "{held}");
+    assert_eq!(pumped.pump.await.unwrap().outcome, Outcome::HeldTooLong);
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }

@@ -1,0 +1,58 @@
+//! Whether what a command has written before its end was delivered.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::failure::{Exit, Failure};
+use crate::session::{Notice, Observer};
+
+/// What is known of the delivery, by whoever has a part in it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Delivery(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// The command has ended, and everything it has written is to be delivered.
+    is_due: AtomicBool,
+    has_failed: AtomicBool,
+}
+
+impl Delivery {
+    /// From now on, everything counts.
+    pub(super) fn begin(&self) {
+        self.0.is_due.store(true, Ordering::Relaxed);
+    }
+
+    /// Something was not delivered, or nobody knows whether it was.
+    pub(super) fn fail(&self) {
+        if self.0.is_due.load(Ordering::Relaxed) {
+            self.0.has_failed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes note of what sessions have not delivered, and has `observer` told the rest. Who asks for the end of
+    /// everything does not ask what was under way.
+    pub(super) fn observe(&self, observer: Observer) -> Observer {
+        let delivery = self.clone();
+        Observer::new(move |session_id, notice| {
+            if let Notice::Undelivered { .. } = notice {
+                if !delivery.0.is_due.load(Ordering::Relaxed) {
+                    return;
+                }
+                delivery.fail();
+            }
+            observer.notify(session_id, notice);
+        })
+    }
+
+    /// What becomes of the command's exit code.
+    pub(super) fn judge(&self, exit: ExitCode) -> Result<ExitCode, Failure> {
+        if exit != ExitCode::SUCCESS || !self.0.has_failed.load(Ordering::Relaxed) {
+            return Ok(exit);
+        }
+        let message = "the command has ended, and not everything it has written was delivered";
+        Err(Failure::new(Exit::Failure, message)
+            .with_hint("what it has sent may be incomplete at the other end: run it again"))
+    }
+}

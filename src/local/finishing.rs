@@ -1,0 +1,74 @@
+//! The end of connections whose maker has ended, and wants what it has written delivered.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio_util::sync::{
+    CancellationToken, WaitForCancellationFuture, WaitForCancellationFutureOwned,
+};
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+/// Connections that are to end once everything written to them is taken.
+#[derive(Debug, Clone, Default)]
+pub struct Finishing {
+    begun: CancellationToken,
+    unread: TaskTracker,
+    has_lost: Arc<AtomicBool>,
+}
+
+/// What the local side of a connection may have written and nobody has taken yet. Dropped before that is
+/// [done](Self::done), it is lost.
+#[derive(Debug)]
+pub struct Unread {
+    finishing: Finishing,
+    token: Option<TaskTrackerToken>,
+}
+
+impl Finishing {
+    /// From now on, connections are to end.
+    pub fn begin(&self) {
+        self.begun.cancel();
+        self.unread.close();
+    }
+
+    /// Waits until they are to.
+    pub fn begun(&self) -> WaitForCancellationFuture<'_> {
+        self.begun.cancelled()
+    }
+
+    /// Waits until everything that local sides had written when it began was taken or lost; returns whether all of it
+    /// was taken.
+    pub async fn caught_up(&self) -> bool {
+        self.unread.wait().await;
+        !self.has_lost.load(Ordering::Relaxed)
+    }
+
+    /// Adds a connection.
+    pub fn unread(&self) -> Unread {
+        Unread {
+            finishing: self.clone(),
+            token: Some(self.unread.token()),
+        }
+    }
+}
+
+impl Unread {
+    /// There is nothing left, or nobody who wants it delivered.
+    pub fn done(&mut self) {
+        self.token = None;
+    }
+
+    /// Waits until the connection is to end.
+    pub fn is_wanted(&self) -> WaitForCancellationFutureOwned {
+        self.finishing.begun.clone().cancelled_owned()
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        if self.token.is_some() && self.finishing.begun.is_cancelled() {
+            self.finishing.has_lost.store(true, Ordering::Relaxed);
+        }
+    }
+}

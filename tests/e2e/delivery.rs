@@ -1,0 +1,110 @@
+//! What a command has written before its end arrives, or the exit code says that it did not.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use ssmfwd::lab::{Condition, Fault};
+use tokio::sync::mpsc;
+
+use crate::support::{Client, Digest, Fixture, bounded, receive_to_end, serve};
+
+/// Bytes a command writes: more than a stream holds, and than a new session sends unacknowledged.
+const LEN: u64 = 300_000;
+
+/// Serves a port that takes everything; also returns what connections brought.
+async fn sink() -> (u16, mpsc::UnboundedReceiver<Digest>) {
+    let (report, received) = mpsc::unbounded_channel();
+    let port = serve(move |mut socket| {
+        let report = report.clone();
+        async move {
+            // One that is reset brought less than it should have.
+            if let Ok(digest) = receive_to_end(&mut socket).await {
+                report.send(digest).unwrap();
+            }
+        }
+    });
+    (port.await, received)
+}
+
+/// Starts a command that writes to the forward of a port, says `written`, and ends when `go` is there; at once without.
+fn spawn(fixture: &Fixture, port: u16, options: &[&str], waits: bool) -> Client {
+    let wait = match waits {
+        true => "until [ -e go ]; do sleep 0.05; done",
+        false => "true",
+    };
+    let script = format!(
+        "exec 3<>/dev/tcp/127.0.0.1/$SSMFWD_PORT; {wait}; head -c {LEN} /dev/zero >&3; echo '{{}}'"
+    );
+    let forward = format!("{port}:0");
+    let command = [&forward, "--", "bash", "-c", &script];
+    let arguments: Vec<&str> = options.iter().copied().chain(command).collect();
+    fixture.spawn(&arguments)
+}
+
+#[tokio::test]
+async fn a_slow_path_does_not_cut_the_last_upload() {
+    // Acknowledgements take four seconds.
+    let fixture = Fixture::with_chaos("delay=2s").await;
+    let (port, mut received) = sink().await;
+    let client = spawn(&fixture, port, &[], false);
+    let exit = client.exit().await;
+    assert_eq!(exit.code(), Some(0), "{}{}", exit.stdout, exit.stderr);
+    let digest = bounded("the upload", received.recv()).await.unwrap();
+    assert_eq!(digest.len, LEN);
+    fixture.no_session_left().await;
+}
+
+/// Loses the connection until it is allowed again.
+fn disconnect(fixture: &Fixture) {
+    const LONG: Duration = Duration::from_secs(3600);
+    let condition = Fault::Holds(Condition::FailUpgrades, LONG);
+    fixture.lab.inject(condition);
+    fixture.lab.inject(Fault::Cut);
+}
+
+#[tokio::test]
+async fn the_last_upload_outlives_the_connection() {
+    let fixture = Fixture::new().await;
+    let (port, mut received) = sink().await;
+    let mut client = spawn(&fixture, port, &[], true);
+    client.event("connected").await;
+    disconnect(&fixture);
+    client.event("reconnecting").await;
+    std::fs::write(fixture.directory().join("go"), "").unwrap();
+    client.stdout_line("{}").await;
+    let condition = Fault::Holds(Condition::FailUpgrades, Duration::ZERO);
+    fixture.lab.inject(condition);
+    let exit = client.exit().await;
+    assert_eq!(exit.code(), Some(0), "{}{}", exit.stdout, exit.stderr);
+    let digest = bounded("the upload", received.recv()).await.unwrap();
+    assert_eq!(digest.len, LEN);
+    fixture.no_session_left().await;
+}
+
+#[tokio::test]
+async fn what_is_not_delivered_is_said() {
+    for signal in [None, Some(Signal::INT), Some(Signal::TERM)] {
+        let fixture = Fixture::new().await;
+        let (port, _received) = sink().await;
+        let mut client = spawn(&fixture, port, &[], true);
+        client.event("connected").await;
+        disconnect(&fixture);
+        client.event("reconnecting").await;
+        std::fs::write(fixture.directory().join("go"), "").unwrap();
+        client.stdout_line("{}").await;
+        if let Some(signal) = signal {
+            client.signal(signal);
+        }
+        let exit = client.exit().await;
+        assert_eq!(
+            exit.code(),
+            Some(1),
+            "{signal:?} {}{}",
+            exit.stdout,
+            exit.stderr
+        );
+        let text = "not everything it has written was delivered";
+        assert!(exit.stdout.contains(text), "{signal:?} {}", exit.stdout);
+        fixture.no_session_left().await;
+    }
+}
