@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Exit, Failure};
 use crate::local::stdio::{self, Carried, Input, Output, carry};
+use crate::output;
 use crate::session::Session;
 use crate::stream::End;
 
@@ -87,7 +88,10 @@ async fn judge(carried: Carried, session: &mut Session, remote: &Remote) -> Resu
     let Remote { name, patience, .. } = remote;
     let failed = |message: String| Failure::new(Exit::Failure, message);
     match carried {
-        Carried::Ended(End::Finished) | Carried::Unread => Ok(()),
+        Carried::Ended(End::Finished) => Ok(()),
+        Carried::InputBroke(error) => Err(failed(format!("cannot read standard input: {error}"))),
+        // A reader who has seen enough is no failure.
+        Carried::OutputBroke(error) => output::stdout_failed(&error).map(drop),
         Carried::Silent => {
             let failure = failed(format!(
                 "standard input ended, and nothing came from {name} for {} s",

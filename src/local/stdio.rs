@@ -1,7 +1,8 @@
 //! Standard input, for whoever reads it, and with standard output as the two directions of a connection.
 //!
-//! One thread reads and one writes, both with blocking calls. Whatever was inherited therefore works, be it a pipe, a
-//! socket, a terminal or a file, and descriptors that other processes share keep their flags. Nobody waits for the
+//! One thread reads and one writes, both with calls that block, or wait where another process has made the open file
+//! non-blocking. Whatever was inherited therefore works, be it a pipe, a socket, a terminal or a file, and descriptors
+//! that other processes share keep their flags. Nobody waits for the
 //! threads: neither a writer who writes nothing nor a reader who reads nothing holds up the end of the process.
 
 use std::fs::File;
@@ -25,7 +26,7 @@ const MIN_READ_LEN: usize = 8 * 1024;
 /// Standard input, read ahead by one chunk.
 #[derive(Debug)]
 pub struct Input {
-    chunks: mpsc::Receiver<Bytes>,
+    chunks: mpsc::Receiver<io::Result<Bytes>>,
 }
 
 /// Standard output.
@@ -75,8 +76,12 @@ pub fn output(abandoned: CancellationToken) -> io::Result<Output> {
 }
 
 impl Input {
-    /// Returns the next bytes; `None` at the end, which a broken input is too.
-    pub async fn read(&mut self) -> Option<Bytes> {
+    /// Returns the next bytes; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// Why there are no more although it is not at its end.
+    pub async fn read(&mut self) -> Option<io::Result<Bytes>> {
         self.chunks.recv().await
     }
 }
@@ -102,24 +107,20 @@ impl Output {
     }
 }
 
-fn read_all(mut stdin: StdinLock<'_>, read: &mpsc::Sender<Bytes>) {
+fn read_all(mut stdin: StdinLock<'_>, read: &mpsc::Sender<io::Result<Bytes>>) {
     let mut buffer = BytesMut::new();
     loop {
         if buffer.len() < MIN_READ_LEN {
             buffer = BytesMut::zeroed(READ_LEN);
         }
-        match stdin.read(&mut buffer) {
+        let chunk = match patiently(|| stdin.read(&mut buffer), sys::wait_for_input) {
             Ok(0) => return,
-            Ok(len) => {
-                if read.blocking_send(buffer.split_to(len).freeze()).is_err() {
-                    return;
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => {
-                tracing::debug!(%error, "standard input broke");
-                return;
-            }
+            Ok(len) => Ok(buffer.split_to(len).freeze()),
+            Err(error) => Err(error),
+        };
+        let is_broken = chunk.is_err();
+        if read.blocking_send(chunk).is_err() || is_broken {
+            return;
         }
     }
 }
@@ -130,8 +131,33 @@ fn write_all(
     written: &mpsc::Sender<io::Result<()>>,
 ) {
     while let Some(bytes) = to_write.blocking_recv() {
-        if written.blocking_send(stdout.write_all(&bytes)).is_err() {
+        if written.blocking_send(write(&mut stdout, &bytes)).is_err() {
             return;
+        }
+    }
+}
+
+fn write(stdout: &mut File, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match patiently(|| stdout.write(bytes), sys::wait_for_room)? {
+            0 => return Err(ErrorKind::WriteZero.into()),
+            len => bytes = bytes.get(len..).unwrap_or_default(),
+        }
+    }
+    Ok(())
+}
+
+/// Does what may block, until it is done. Another process that shares the open file may have made it non-blocking: then
+/// `wait` waits.
+fn patiently(
+    mut act: impl FnMut() -> io::Result<usize>,
+    wait: impl Fn() -> io::Result<()>,
+) -> io::Result<usize> {
+    loop {
+        match act() {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => wait()?,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
         }
     }
 }
@@ -142,11 +168,31 @@ mod sys {
     use std::io;
     use std::os::fd::AsFd;
 
+    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::fd::BorrowedFd;
+    use rustix::io::Errno;
     use tokio::io::Interest;
     use tokio::net::unix::pipe::Sender;
 
     pub(super) fn stdout() -> io::Result<File> {
         Ok(io::stdout().as_fd().try_clone_to_owned()?.into())
+    }
+
+    /// Waits until there is something to read, or never will be.
+    pub(super) fn wait_for_input() -> io::Result<()> {
+        wait(io::stdin().as_fd(), PollFlags::IN)
+    }
+
+    /// Waits until there is room to write, or nobody to read.
+    pub(super) fn wait_for_room() -> io::Result<()> {
+        wait(io::stdout().as_fd(), PollFlags::OUT)
+    }
+
+    fn wait(fd: BorrowedFd<'_>, flags: PollFlags) -> io::Result<()> {
+        match poll(&mut [PollFd::new(&fd, flags)], None) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Waits until the other end of `stdout` is closed. Files and the like have no other end.
@@ -175,6 +221,16 @@ mod sys {
 
     pub(super) fn stdout() -> io::Result<File> {
         Ok(io::stdout().as_handle().try_clone_to_owned()?.into())
+    }
+
+    /// Handles do not share such a flag.
+    pub(super) fn wait_for_input() -> io::Result<()> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    /// As [`wait_for_input`].
+    pub(super) fn wait_for_room() -> io::Result<()> {
+        Err(io::ErrorKind::WouldBlock.into())
     }
 
     pub(super) async fn abandoned(_stdout: File) {

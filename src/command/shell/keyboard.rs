@@ -57,7 +57,7 @@ impl<'a> Keyboard<'a> {
     async fn pass(&mut self, console: &Console, raw: Option<&RawMode>) -> Result<(), End> {
         let mut last = b'\n';
         // A terminal that has gone away has no more input either.
-        while let Some(input) = self.input.read().await {
+        while let Some(Ok(input)) = self.input.read().await {
             last = input.last().copied().unwrap_or(last);
             for typed in self.escapes.parse(input) {
                 match typed {

@@ -1,9 +1,11 @@
 //! The proxy by itself, between pipes.
 
+use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
 use ssmfwd::lab::{Fault, SessionState};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
 use crate::support::{Digest, Fixture, TARGET, bounded, eventually, receive_to_end, send, serve};
@@ -56,6 +58,13 @@ async fn an_embedded_lab_is_reached() {
         bounded("the echo", reading).await.unwrap();
         assert_eq!(&answer, b"hello", "{options:?}");
     }
+}
+
+/// Tells whether a session has its data channel.
+fn is_connected(fixture: &Fixture) -> bool {
+    let sessions = fixture.lab.sessions();
+    let mut states = sessions.iter().map(|session| session.state);
+    states.any(|state| state == SessionState::Connected)
 }
 
 /// The documents whose agents carry raw bytes and a multiplexer's frames.
@@ -171,13 +180,7 @@ async fn a_download_with_a_gap_is_a_failure() {
     let port = port.await.to_string();
     let mut child = spawn(&fixture, &[&port]);
     let _stdin = child.stdin.take();
-    eventually("a connection", || {
-        let sessions = fixture.lab.sessions();
-        sessions
-            .iter()
-            .any(|session| session.state == SessionState::Connected)
-    })
-    .await;
+    eventually("a connection", || is_connected(&fixture)).await;
     fixture.lab.update_chaos("drop=50%").unwrap();
     drop_some.send(()).unwrap();
     let waiting = child.wait_with_output();
@@ -208,6 +211,87 @@ async fn the_end_of_a_multiplexed_session_is_not_that_of_its_connection() {
     let waiting = child.wait_with_output();
     let output = bounded("end of the proxy", waiting).await.unwrap();
     assert_eq!(output.status.code(), Some(6));
+    fixture.no_session_left().await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_download_that_cannot_be_stored_is_a_failure() {
+    let fixture = Fixture::new().await;
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let mut command: Command = fixture.command(&["proxy", TARGET, "19"]);
+    command
+        .stdin(Stdio::piped())
+        .stdout(full.unwrap())
+        .stderr(Stdio::piped());
+    let child = command.kill_on_drop(true).spawn().unwrap();
+    let waiting = child.wait_with_output();
+    let output = bounded("end of the proxy", waiting).await.unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.contains("cannot write to standard output"),
+        "{stderr}"
+    );
+    fixture.no_session_left().await;
+}
+
+#[tokio::test]
+async fn an_upload_that_cannot_be_read_is_a_failure() {
+    let fixture = Fixture::new().await;
+    // A directory can be opened and not read.
+    let directory = std::fs::File::open(fixture.directory()).unwrap();
+    let mut command: Command = fixture.command(&["proxy", TARGET, "9"]);
+    command.stdin(directory).stderr(Stdio::piped());
+    let child = command.kill_on_drop(true).spawn().unwrap();
+    let waiting = child.wait_with_output();
+    let output = bounded("end of the proxy", waiting).await.unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("cannot read standard input"), "{stderr}");
+    fixture.no_session_left().await;
+}
+
+#[tokio::test]
+async fn descriptors_that_others_have_made_non_blocking_do() {
+    const LEN: u64 = 3_000_000;
+    let (answered, mut answer) = tokio::sync::mpsc::channel(1);
+    let port = serve(move |mut socket| {
+        let answered = answered.clone();
+        async move {
+            let question = crate::support::receive(&mut socket, LEN).await.unwrap();
+            let sent = send(&mut socket, 9, LEN).await.unwrap();
+            answered.send((question, sent)).await.unwrap();
+        }
+    });
+    let port = port.await.to_string();
+    let fixture = Fixture::new().await;
+    // Both ends of each pair are non-blocking.
+    let (stdin, input) = UnixStream::pair().unwrap();
+    let (stdout, mut output) = UnixStream::pair().unwrap();
+    let inherited = |end: UnixStream| Stdio::from(OwnedFd::from(end.into_std().unwrap()));
+    let mut command: Command = fixture.command(&["proxy", TARGET, &port]);
+    command
+        .stdin(inherited(stdin))
+        .stdout(inherited(stdout))
+        .stderr(Stdio::piped());
+    let child = command.kill_on_drop(true).spawn().unwrap();
+    drop(command);
+    // Nothing can be read at first.
+    eventually("a connection", || is_connected(&fixture)).await;
+    let (reader, mut writer) = input.into_split();
+    let asked = send(&mut writer, 8, LEN).await.unwrap();
+    // Nothing is taken until there is more than fits.
+    let (question, sent) = bounded("the answer", answer.recv()).await.unwrap();
+    assert_eq!(question, asked);
+    let receiving = receive_to_end(&mut output);
+    let received = bounded("end of the download", receiving).await.unwrap();
+    assert_eq!(received, sent);
+    drop((reader, writer));
+    let waiting = child.wait_with_output();
+    let ended = bounded("end of the proxy", waiting).await.unwrap();
+    let stderr = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!((ended.status.code(), stderr.as_str()), (Some(0), ""));
     fixture.no_session_left().await;
 }
 
