@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, test_kill_process};
+use serde_json::Value;
 use ssmfwd::lab::{Condition, Fault};
 use tokio::sync::mpsc;
 
-use crate::support::{Client, Digest, Fixture, bounded, receive_to_end, serve};
+use crate::support::{Client, Digest, Fixture, bounded, eventually, receive_to_end, serve};
 
 /// Bytes a command writes: more than a stream holds, and than a new session sends unacknowledged.
 const LEN: u64 = 300_000;
@@ -26,14 +27,14 @@ async fn sink() -> (u16, mpsc::UnboundedReceiver<Digest>) {
     (port.await, received)
 }
 
-/// Starts a command that writes to the forward of a port, says `written`, and ends when `go` is there; at once without.
+/// Starts a command that writes to the forward of a port, once `go` is there if it is to wait for that, and says its id.
 fn spawn(fixture: &Fixture, port: u16, options: &[&str], waits: bool) -> Client {
     let wait = match waits {
         true => "until [ -e go ]; do sleep 0.05; done",
         false => "true",
     };
     let script = format!(
-        "exec 3<>/dev/tcp/127.0.0.1/$SSMFWD_PORT; {wait}; head -c {LEN} /dev/zero >&3; echo '{{}}'"
+        "exec 3<>/dev/tcp/127.0.0.1/$SSMFWD_PORT; {wait}; head -c {LEN} /dev/zero >&3; echo \"{{\\\"pid\\\":$$}}\""
     );
     let forward = format!("{port}:0");
     let command = [&forward, "--", "bash", "-c", &script];
@@ -54,6 +55,15 @@ async fn a_slow_path_does_not_cut_the_last_upload() {
     fixture.no_session_left().await;
 }
 
+/// Waits until the client knows that its command has ended.
+async fn ended(client: &mut Client) {
+    let line = client.stdout_line("pid").await;
+    let line: Value = serde_json::from_str(&line).unwrap();
+    let pid = line["pid"].as_i64().unwrap();
+    let pid = Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    eventually("end of the command", || test_kill_process(pid).is_err()).await;
+}
+
 /// Loses the connection until it is allowed again.
 fn disconnect(fixture: &Fixture) {
     const LONG: Duration = Duration::from_secs(3600);
@@ -71,7 +81,7 @@ async fn the_last_upload_outlives_the_connection() {
     disconnect(&fixture);
     client.event("reconnecting").await;
     std::fs::write(fixture.directory().join("go"), "").unwrap();
-    client.stdout_line("{}").await;
+    ended(&mut client).await;
     let condition = Fault::Holds(Condition::FailUpgrades, Duration::ZERO);
     fixture.lab.inject(condition);
     let exit = client.exit().await;
@@ -91,7 +101,7 @@ async fn what_is_not_delivered_is_said() {
         disconnect(&fixture);
         client.event("reconnecting").await;
         std::fs::write(fixture.directory().join("go"), "").unwrap();
-        client.stdout_line("{}").await;
+        ended(&mut client).await;
         if let Some(signal) = signal {
             client.signal(signal);
         }
