@@ -322,7 +322,7 @@ impl Channel {
                 self.timers
                     .set(Timer::KeepAlive, now, self.config.keep_alive_interval);
             }
-            (Timer::Drain, _) => self.on_drained(now),
+            (Timer::Turn, _) => self.on_turn(now),
             (Timer::Delivery, _) => self.terminate(now),
             (Timer::Close, Phase::Closing(reason)) => {
                 let reason = reason.clone();
@@ -471,7 +471,7 @@ impl Endpoint for Channel {
     fn handle_disconnected(&mut self, _now: Instant) {
         self.is_connected = false;
         self.hello = None;
-        self.timers.stop(Timer::Drain);
+        self.timers.stop(Timer::Turn);
         if let Phase::Closing(reason) = &self.phase {
             let reason = reason.clone();
             self.close(reason);

@@ -62,7 +62,7 @@ pub struct Config {
     ///
     /// 2 s: it repeats its oldest message after 1.1 s at most, until that is acknowledged
     /// ([`Retransmission::official`]).
-    pub drain_delay: Duration,
+    pub turn_delay: Duration,
     /// How long the end of a session waits for the acknowledgement of the TerminateSession flag.
     pub close_timeout: Duration,
     /// How long [`crate::Channel::finish`] waits for the next acknowledgement.
@@ -104,7 +104,7 @@ impl Default for Config {
             retransmission: Retransmission::default(),
             handshake_timeout: Duration::from_secs(20),
             settle_delay: Duration::from_millis(20),
-            drain_delay: Duration::from_secs(2),
+            turn_delay: Duration::from_secs(2),
             close_timeout: Duration::from_secs(1),
             delivery_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_millis(500),

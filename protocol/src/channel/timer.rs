@@ -15,7 +15,7 @@ pub enum Timer {
     /// The end of the session must have been acknowledged, or what it has overtaken have come.
     Close,
     /// Nothing of an earlier connection can arrive any more.
-    Drain,
+    Turn,
     /// Something of what is to be delivered before the end must have been acknowledged.
     Delivery,
     /// An unacknowledged message is due again.
@@ -30,12 +30,12 @@ pub(crate) struct TimerTable {
 
 impl TimerTable {
     /// The timers that are set rather than computed.
-    const TIMERS: [Timer; 5] = [
+    const TIMERS: [Timer; 6] = [
         Timer::Handshake,
         Timer::Settle,
         Timer::KeepAlive,
         Timer::Close,
-        Timer::Drain,
+        Timer::Turn,
         Timer::Delivery,
     ];
 

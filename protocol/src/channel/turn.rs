@@ -20,7 +20,7 @@ impl Channel {
 
     /// A message of the agent's has arrived: there may be more where it came from.
     pub(super) fn prolong_turn(&mut self, now: Instant) {
-        self.timers.stop(Timer::Drain);
+        self.timers.stop(Timer::Turn);
         self.pass_turn(now);
     }
 
@@ -31,8 +31,8 @@ impl Channel {
             return;
         }
         if self.may_miss_output {
-            if !self.timers.is_set(Timer::Drain) {
-                self.timers.set(Timer::Drain, now, self.config.drain_delay);
+            if !self.timers.is_set(Timer::Turn) {
+                self.timers.set(Timer::Turn, now, self.config.turn_delay);
             }
             return;
         }
@@ -60,7 +60,7 @@ impl Channel {
     }
 
     /// The agent has had nothing to repeat for so long that nothing is missing.
-    pub(super) fn on_drained(&mut self, now: Instant) {
+    pub(super) fn on_turn(&mut self, now: Instant) {
         self.may_miss_output = false;
         self.pass_turn(now);
     }

@@ -295,7 +295,7 @@ impl SendBuffer {
         let messages = self.messages.iter().zip(self.base..);
         let mut before = messages.take_while(|(_, at)| *at < sequence);
         before.all(|(entry, _)| match entry {
-            Some(unacked) => self.presumes_delivery && !unacked.was_sent_once(),
+            Some(unacked) => self.presumes_delivery() && !unacked.was_sent_once(),
             None => true,
         })
     }
