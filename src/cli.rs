@@ -9,6 +9,7 @@ use url::Url;
 
 use crate::completion;
 use crate::failure::{Exit, Failure};
+use crate::net::liveness::Liveness;
 use crate::spec::Forward;
 
 pub use console::{ConsoleArgs, ExecArgs, ShellArgs};
@@ -337,11 +338,11 @@ pub struct ConnectionArgs {
     pub keep_alive: bool,
 
     /// How long the service may be silent before it is asked for a sign of life, in seconds: 1 to 300.
-    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = value_parser!(u16).range(1..=300))]
+    #[arg(long, value_name = "SECONDS", default_value_t = Liveness::PING_INTERVAL, value_parser = value_parser!(u16).range(1..=300))]
     pub ping_interval: u16,
 
     /// How long the service may be silent before its connection counts as lost, in seconds: 2 to 600.
-    #[arg(long, value_name = "SECONDS", default_value_t = 40, value_parser = value_parser!(u16).range(2..=600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = Liveness::DEAD_AFTER, value_parser = value_parser!(u16).range(2..=600))]
     pub dead_after: u16,
 }
 

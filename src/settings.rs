@@ -151,7 +151,7 @@ fn liveness(args: ConnectionArgs) -> Result<Liveness, Failure> {
             args.dead_after, args.ping_interval
         );
         return Err(Failure::new(Exit::Usage, message)
-            .with_hint("let --dead-after be more than twice --ping-interval"));
+            .with_hint("let --dead-after be longer, best more than twice --ping-interval"));
     }
     Ok(Liveness {
         ping_interval: Duration::from_secs(args.ping_interval.into()),

@@ -26,7 +26,7 @@ impl Identity {
             (None, true) => "run `aws sso login`".to_owned(),
             (Some(profile), false) => format!("renew the credentials of profile `{profile}`"),
             (None, false) => {
-                "renew those of the default profile, or of this machine's role".to_owned()
+                "renew the credentials of the default profile, or of this machine's role".to_owned()
             }
         }
     }

@@ -30,11 +30,18 @@ pub struct Liveness {
     pub dead_after: Duration,
 }
 
+impl Liveness {
+    /// Seconds after which a ping is sent, unless told otherwise.
+    pub const PING_INTERVAL: u16 = 15;
+    /// Seconds after which a connection is dead, unless told otherwise.
+    pub const DEAD_AFTER: u16 = 40;
+}
+
 impl Default for Liveness {
     fn default() -> Self {
         Self {
-            ping_interval: Duration::from_secs(15),
-            dead_after: Duration::from_secs(40),
+            ping_interval: Duration::from_secs(Self::PING_INTERVAL.into()),
+            dead_after: Duration::from_secs(Self::DEAD_AFTER.into()),
         }
     }
 }

@@ -69,6 +69,17 @@ impl Escapes {
         }
     }
 
+    /// Lists the escapes.
+    pub fn help(&self) -> String {
+        let EscapeChar(Some(escape)) = self.char else {
+            return "there are no escapes".to_owned();
+        };
+        let escape = char::from(escape);
+        format!(
+            "{escape}. ends the session, {escape}^Z stops ssmfwd, {escape}{escape} sends {escape}, {escape}? shows this"
+        )
+    }
+
     /// Takes the next piece apart. An escape character that may begin an escape is held back until what follows it
     /// is known.
     pub fn parse(&mut self, input: Bytes) -> Vec<Typed> {
@@ -215,6 +226,13 @@ mod tests {
         for (input, expected) in table {
             assert_eq!(typed(&[input]), expected, "{input:?}");
         }
+    }
+
+    #[test]
+    fn the_list_has_the_character_that_was_chosen() {
+        let escapes = Escapes::new("%".parse().unwrap());
+        let list = "%. ends the session, %^Z stops ssmfwd, %% sends %, %? shows this";
+        assert_eq!(escapes.help(), list);
     }
 
     #[test]

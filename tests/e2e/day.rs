@@ -55,7 +55,7 @@ impl Figures {
                 after.thread_count.to_string(),
             ),
             (
-                "resident memory",
+                "resident memory of a debug build",
                 mib(before.resident_kib),
                 mib(after.resident_kib),
             ),

@@ -64,8 +64,7 @@ impl<'a> Keyboard<'a> {
                     Typed::Data(data) => console.write(data).await?,
                     Typed::End => return Ok(()),
                     Typed::Help => self.printer.event(&Event::Notice {
-                        message: "~. ends the session, ~^Z stops ssmfwd, ~~ sends ~, ~? shows this"
-                            .to_owned(),
+                        message: self.escapes.help(),
                     }),
                     Typed::Suspend => {
                         if let Some(raw) = raw {
