@@ -30,6 +30,8 @@ pub(crate) struct State<E> {
     available: Arc<Notify>,
     /// Whoever waits for the peer to have what was written.
     settlers: Vec<Waker>,
+    /// What is written from now on could keep the session from ending.
+    pub(crate) refuses_writes: bool,
     /// Something that a stream has received was read.
     pub(crate) has_received: bool,
     /// The session is over: streams are lost and none can be opened.
@@ -62,6 +64,7 @@ impl<E: Endpoint> Shared<E> {
             acceptor: None,
             available: Arc::default(),
             settlers: Vec::new(),
+            refuses_writes: false,
             has_received: false,
             is_ended: false,
             lost_count: 0,
@@ -98,6 +101,15 @@ impl<E: Endpoint> Shared<E> {
     pub async fn accept(&self) -> Option<Stream<E>> {
         let id = std::future::poll_fn(|cx| self.lock().poll_accept(cx)).await?;
         Some(Stream::new(self.clone(), id))
+    }
+
+    /// Lets nothing more be written to streams.
+    pub(crate) fn refuse_writes(&self) {
+        let mut state = self.lock();
+        state.refuses_writes = true;
+        for slot in state.streams.values_mut() {
+            wake(&mut slot.writer);
+        }
     }
 
     /// Ends all streams: the session is over.

@@ -269,14 +269,14 @@ impl Session {
     ///
     /// As [`Session::close`].
     pub async fn finish(mut self) -> Result<(), Failure> {
-        if self.end.is_some() {
-            return self.close().await;
-        }
-        self.shared.with(|channel| channel.finish(Instant::now()));
-        if !self.carrier.is_finished() {
-            tokio::select! {
-                _ = &mut self.carrier => {}
-                () = self.hurry.cancelled() => {}
+        if self.end.is_none() {
+            self.shared.refuse_writes();
+            self.shared.with(|channel| channel.finish(Instant::now()));
+            if !self.carrier.is_finished() {
+                tokio::select! {
+                    _ = &mut self.carrier => {}
+                    () = self.hurry.cancelled() => {}
+                }
             }
         }
         let (id, observer) = (self.id.clone(), self.observer.clone());

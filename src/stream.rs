@@ -83,6 +83,9 @@ impl<E: Endpoint> Stream<E> {
         if let Some(end) = end {
             return Poll::Ready(Err(end));
         }
+        if state.refuses_writes {
+            return Poll::Ready(Err(End::Lost));
+        }
         if let Some(port) = state.endpoint.port()
             && port.write(self.id, data) > 0
         {

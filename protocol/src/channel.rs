@@ -484,7 +484,13 @@ impl Endpoint for Channel {
             self.on_timer(now, timer);
         }
         if self.is_connected {
+            let unacked_len = self.reliable.unacked_len();
             self.reliable.on_timeout(now);
+            if self.reliable.unacked_len() < unacked_len {
+                // What has been overtaken often enough was taken for delivered.
+                self.on_acked(now);
+                self.on_progress(now);
+            }
         }
     }
 

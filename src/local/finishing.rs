@@ -13,6 +13,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 #[derive(Debug, Clone, Default)]
 pub struct Finishing {
     begun: CancellationToken,
+    over: CancellationToken,
     unread: TaskTracker,
     has_lost: Arc<AtomicBool>,
 }
@@ -37,6 +38,11 @@ impl Finishing {
         self.begun.cancelled()
     }
 
+    /// From now on, connections take nothing more: what was taken is delivered, and their local sides are reset.
+    pub fn end(&self) {
+        self.over.cancel();
+    }
+
     /// Waits until everything that local sides had written when it began was taken or lost; returns whether all of it
     /// was taken.
     pub async fn caught_up(&self) -> bool {
@@ -57,6 +63,11 @@ impl Unread {
     /// There is nothing left, or nobody who wants it delivered.
     pub fn done(&mut self) {
         self.token = None;
+    }
+
+    /// Waits until the connection must not take any more.
+    pub fn is_over(&self) -> WaitForCancellationFutureOwned {
+        self.finishing.over.clone().cancelled_owned()
     }
 
     /// Waits until the connection is to end.

@@ -27,6 +27,9 @@ const READ_LEN: usize = 32 * 1024;
 const LINGER: Duration = Duration::from_secs(60);
 /// How long the session may take nothing of what a connection that is to end has still to send.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a local side can have written without anybody having taken it: more than the buffers of its socket and of ours
+/// hold. Who has ended has written nothing beyond.
+const MAX_BACKLOG: u64 = 16 * 1024 * 1024;
 /// How long an end of data is held back at most while the agent carries one connection at a time: it
 /// never reports the other end, and the next connection waits.
 const HOLD_WITHOUT_MULTIPLEXING: Duration = Duration::from_secs(1);
@@ -87,7 +90,7 @@ pub struct Transferred {
 /// Carries the connection until it ends. The local side is reset wherever it could mistake a cut
 /// transfer for a whole one, for which it must have been told to [`LocalStream::reset_on_drop`].
 ///
-/// Once `unread` is wanted, no end of data is held back any more.
+/// Once `unread` is wanted, no end of data is held back any more; once it is over, nothing more is taken.
 pub async fn pump(
     local: LocalStream,
     stream: Stream<Channel>,
@@ -100,11 +103,14 @@ pub async fn pump(
         half_close,
         finishing: Box::pin(unread.is_wanted()),
         is_finishing: false,
+        over: Box::pin(unread.is_over()),
+        sent_before: 0,
         unread,
         up: Direction::default(),
         down: Direction::default(),
         remote_end: None,
         is_upload_cut: false,
+        is_reader_gone: false,
         silence: Silence::new(half_close.hold),
         deadline: None,
         sent: 0,
@@ -125,9 +131,9 @@ pub async fn pump(
             local.close();
             stream.finish();
         }
+        // What a local side that is gone has written is delivered all the same.
         Outcome::HeldTooLong => stream.finish(),
-        // The local side is gone, with what it has written.
-        Outcome::Reset if !is_upload_cut => {}
+        Outcome::Reset if !is_upload_cut => stream.finish(),
         Outcome::Refused | Outcome::Lost | Outcome::Reset => {
             return Transferred {
                 sent,
@@ -150,6 +156,9 @@ struct Pump {
     half_close: HalfClose,
     finishing: Pin<Box<WaitForCancellationFutureOwned>>,
     is_finishing: bool,
+    over: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// What had been sent when the connection began to end.
+    sent_before: u64,
     unread: Unread,
     up: Direction,
     down: Direction,
@@ -157,6 +166,8 @@ struct Pump {
     remote_end: Option<End>,
     /// The local side has written what can no longer be delivered.
     is_upload_cut: bool,
+    /// The local side takes nothing more, and may have written something all the same.
+    is_reader_gone: bool,
     /// Of the destination, while the local side is done.
     silence: Silence,
     /// Runs while the destination is done, and the local side is waited for; and while a connection that is to end
@@ -175,18 +186,26 @@ struct Direction {
 
 impl Pump {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
-        self.is_finishing = self.is_finishing || self.finishing.as_mut().poll(cx).is_ready();
+        if self.over.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Outcome::Reset);
+        }
+        if !self.is_finishing && self.finishing.as_mut().poll(cx).is_ready() {
+            self.is_finishing = true;
+            self.sent_before = self.sent;
+        }
         if let Poll::Ready(outcome) = self.poll_down(cx) {
             return Poll::Ready(outcome);
         }
         if let Poll::Ready(outcome) = self.poll_up(cx) {
             return Poll::Ready(outcome);
         }
-        if self.is_finishing && self.up.pending.is_empty() {
+        let is_backlog_taken =
+            self.up.pending.is_empty() || self.sent - self.sent_before > MAX_BACKLOG;
+        if self.is_finishing && is_backlog_taken {
             // Whatever comes later, others than the one who has ended have written.
             self.unread.done();
         }
-        if self.is_upload_cut && self.down.is_done {
+        if (self.is_upload_cut && self.down.is_done) || (self.is_reader_gone && self.up.is_done) {
             return Poll::Ready(Outcome::Reset);
         }
         if self.up.is_done && self.down.is_done {
@@ -211,8 +230,12 @@ impl Pump {
                 }
                 continue;
             }
+            if self.is_reader_gone {
+                self.down.pending = Bytes::new();
+                continue;
+            }
             match ready!(Pin::new(&mut self.local).poll_write(cx, &self.down.pending)) {
-                Ok(0) | Err(_) => return Poll::Ready(Outcome::Reset),
+                Ok(0) | Err(_) => self.is_reader_gone = true,
                 Ok(len) => {
                     self.down.pending.advance(len);
                     self.received += len as u64;

@@ -100,7 +100,7 @@ impl<'a> Resumer<'a> {
                     return Err(Impossible::Refused(failure));
                 }
                 // Whatever else it was, the next attempt has another token, URL and signature.
-                Err(failure) => self.on_failure(&failure),
+                Err(failure) => self.on_transient(&failure),
             }
         }
     }
@@ -126,7 +126,7 @@ impl<'a> Resumer<'a> {
             Err(ResumeError::Gone) => return Err(Impossible::Gone),
             Err(ResumeError::Refused(failure)) => return Err(Impossible::Refused(failure)),
             Err(ResumeError::Credentials(failure)) => self.on_credentials(failure),
-            Err(ResumeError::Transient(failure)) => self.on_failure(&failure),
+            Err(ResumeError::Transient(failure)) => self.on_transient(&failure),
         }
         Ok(None)
     }
@@ -149,6 +149,11 @@ impl<'a> Resumer<'a> {
             self.observer
                 .notify(self.session_id, Notice::Paused { failure });
         }
+    }
+
+    fn on_transient(&mut self, failure: &Failure) {
+        self.denial_count = 0;
+        self.on_failure(failure);
     }
 
     fn on_failure(&self, failure: &Failure) {

@@ -5,9 +5,12 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, test_kill_process};
 use serde_json::Value;
 use ssmfwd::lab::{Condition, Fault};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
-use crate::support::{Client, Digest, Fixture, bounded, eventually, receive_to_end, serve};
+use crate::support::{
+    Client, Digest, Fixture, bounded, connect, eventually, receive_to_end, serve,
+};
 
 /// Bytes a command writes: more than a stream holds, and than a new session sends unacknowledged.
 const LEN: u64 = 300_000;
@@ -88,6 +91,62 @@ async fn the_last_upload_outlives_the_connection() {
     assert_eq!(exit.code(), Some(0), "{}{}", exit.stdout, exit.stderr);
     let digest = bounded("the upload", received.recv()).await.unwrap();
     assert_eq!(digest.len, LEN);
+    fixture.no_session_left().await;
+}
+
+/// A command that leaves an answer unread has its connection reset by its system, behind everything it has written.
+#[tokio::test]
+async fn what_was_written_is_delivered_although_an_answer_was_not_read() {
+    const LEN: u64 = 50_000;
+    let fixture = Fixture::new().await;
+    let (report, mut received) = mpsc::unbounded_channel();
+    let port = serve(move |mut socket| {
+        let report = report.clone();
+        async move {
+            socket.write_all(b"220 ready\r\n").await.unwrap();
+            report.send(receive_to_end(&mut socket).await).unwrap();
+        }
+    });
+    let script = format!(
+        "exec 3<>/dev/tcp/127.0.0.1/$SSMFWD_PORT; until read -t 0 -u 3; do sleep 0.05; done; echo '{{}}'; \
+         until [ -e go ]; do sleep 0.05; done; head -c {LEN} /dev/zero >&3; echo \"{{\\\"pid\\\":$$}}\""
+    );
+    let forward = format!("{}:0", port.await);
+    let mut client = fixture.spawn(&[&forward, "--", "bash", "-c", &script]);
+    client.stdout_line("{}").await;
+    disconnect(&fixture);
+    client.event("reconnecting").await;
+    std::fs::write(fixture.directory().join("go"), "").unwrap();
+    ended(&mut client).await;
+    fixture
+        .lab
+        .inject(Fault::Holds(Condition::FailUpgrades, Duration::ZERO));
+    let exit = client.exit().await;
+    assert_eq!(exit.code(), Some(0), "{}{}", exit.stdout, exit.stderr);
+    let digest = bounded("the upload", received.recv()).await.unwrap();
+    assert_eq!(digest.unwrap().len, LEN);
+}
+
+#[tokio::test]
+async fn somebody_elses_upload_does_not_keep_the_forward() {
+    let fixture = Fixture::new().await;
+    let (port, _received) = sink().await;
+    let forward = format!("{port}:0");
+    let wait = "until [ -e go ]; do sleep 0.05; done";
+    let mut client = fixture.spawn(&[&forward, "--", "bash", "-c", wait]);
+    let mut upload = connect(client.connected().await).await;
+    let zeros = [0; 64 * 1024];
+    upload.write_all(&zeros).await.unwrap();
+    let uploading = tokio::spawn(async move { while upload.write_all(&zeros).await.is_ok() {} });
+    std::fs::write(fixture.directory().join("go"), "").unwrap();
+    let exit = client.exit().await;
+    assert_eq!(exit.code(), Some(0), "{}{}", exit.stdout, exit.stderr);
+    assert!(
+        exit.stdout.contains("connections that do not end"),
+        "{}",
+        exit.stdout
+    );
+    uploading.await.unwrap();
     fixture.no_session_left().await;
 }
 

@@ -128,11 +128,20 @@ impl Connections {
         tokio::select! {
             ended = timeout(FINISH_TIMEOUT, self.carrying.wait()) => {
                 if ended.is_err() {
+                    self.finishing.end();
+                    self.carrying.wait().await;
                     self.printer.warning("connections that do not end were reset");
                 }
             }
             () = shutdown.cancelled() => {}
         }
+    }
+}
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        // What goes on writing would keep the sessions from ending.
+        self.finishing.end();
     }
 }
 
