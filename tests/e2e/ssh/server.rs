@@ -61,6 +61,8 @@ impl Server {
             ),
             "PidFile none\nUsePAM no\nStrictModes no\nPermitRootLogin yes".to_owned(),
             "PasswordAuthentication no\nKbdInteractiveAuthentication no".to_owned(),
+            // What the user's own shell does at its start is not the tests'.
+            format!("SetEnv HOME={}", directory.display()),
             "PrintMotd no\nPrintLastLog no\nSubsystem sftp internal-sftp\n".to_owned(),
         ];
         fs::write(path("sshd_config"), options.join("\n")).unwrap();
