@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-pub use options::{Notice, Observer, Options, SILENCE_TIMEOUT};
+pub use options::{Notice, Observer, Options};
 pub use waiters::Waiters;
 
 use crate::aws::{Aws, NotStarted, StartSession, StartedSession};

@@ -123,8 +123,11 @@ impl Channel {
         self.reliable.on_connected();
         self.doubt_output(now);
         if self.phase == Phase::Opening && !self.timers.is_set(Timer::Handshake) {
-            self.timers
-                .set(Timer::Handshake, now, self.config.handshake_timeout);
+            let limit = match self.config.may_begin_silently {
+                true => self.config.silence_timeout,
+                false => self.config.handshake_timeout,
+            };
+            self.timers.set(Timer::Handshake, now, limit);
         }
     }
 
@@ -210,6 +213,10 @@ impl Channel {
             _ => {
                 let Closing { output } =
                     serde_json::from_slice(payload).map_err(|_| ProtocolError::ChannelClosed)?;
+                let is_silent = self.phase == Phase::Opening && output.trim().is_empty();
+                if is_silent && self.config.may_begin_silently {
+                    self.establish_without_handshake();
+                }
                 self.phase = Phase::Draining { output };
                 self.timers = TimerTable::default();
                 if self.reliable.has_gap() {
@@ -258,12 +265,7 @@ impl Channel {
                 self.on_handshake_complete(now, agreed, &bytes)?;
             }
             (PayloadType::Output, Phase::Opening) => {
-                // Only a shell that is not encrypted begins without a handshake.
-                let agreed = Agreed {
-                    agent_version: None,
-                    kind: SessionKind::Shell,
-                };
-                self.establish(agreed, String::new());
+                let agreed = self.establish_without_handshake();
                 self.run(agreed);
                 self.on_stream_payload(kind, bytes)?;
             }

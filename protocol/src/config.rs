@@ -50,8 +50,16 @@ pub struct Config {
     /// none. [`Duration::MAX`] waits for ever.
     ///
     /// The agent gives up 15 s after it connects, and takes some seconds at most to start its worker.
-    /// An interactive command that says nothing for longer cannot be told from a silent agent.
     pub handshake_timeout: Duration,
+    /// Whether the session may be that of an interactive command. Without encryption there is no handshake: the
+    /// session begins with what the command prints, or with its own end if that is nothing.
+    pub may_begin_silently: bool,
+    /// Time from the first connect to the first message of a session that may begin silently, in place of
+    /// [`Self::handshake_timeout`]. [`Duration::MAX`] waits for ever.
+    ///
+    /// Nothing tells a command that computes from an agent that is gone. 20 minutes are the service's idle timeout, unless
+    /// the account has changed it.
+    pub silence_timeout: Duration,
     /// How long data waits after the handshake of a session without multiplexing.
     ///
     /// The agent marks its handshake complete just after it says so, and drops what arrives in
@@ -103,6 +111,8 @@ impl Default for Config {
             reorder_len: 8 * 1024 * 1024,
             retransmission: Retransmission::default(),
             handshake_timeout: Duration::from_secs(20),
+            may_begin_silently: false,
+            silence_timeout: Duration::from_secs(20 * 60),
             settle_delay: Duration::from_millis(20),
             turn_delay: Duration::from_secs(2),
             close_timeout: Duration::from_secs(1),

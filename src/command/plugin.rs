@@ -272,7 +272,7 @@ impl Start {
         let options = session::Options {
             config: Config {
                 terminal_size: size,
-                handshake_timeout: self.request.handshake_timeout(),
+                may_begin_silently: self.request.may_begin_silently(),
                 ..Config::default()
             },
             // Without credentials nobody could ask for another connection.

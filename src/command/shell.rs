@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::service::{Service, close_after, greet, not_started};
 use crate::failure::{Exit, Failure};
 use crate::output::{self, Printer, Verbosity};
-use crate::session::{Console, SILENCE_TIMEOUT, Session};
+use crate::session::{Console, Session};
 use crate::settings::ConsoleSettings;
 use crate::signals;
 use crate::stream::End;
@@ -37,14 +37,13 @@ pub async fn run(settings: ConsoleSettings, printer: Printer) -> Result<ExitCode
         Service::start_for(&settings.request, SessionKind::Shell, &settings.service).await?;
     let target = settings.request.target.clone();
     let size = terminal_size();
-    let mut config = Config {
+    let config = Config {
         payload_len: settings.payload_len,
         terminal_size: size,
+        // The account's default document starts a shell, which has a prompt.
+        may_begin_silently: settings.request.document.is_some(),
         ..Config::default()
     };
-    if settings.request.document.is_some() {
-        config.handshake_timeout = SILENCE_TIMEOUT;
-    }
     let outcome = match service
         .session(settings.request, config, &printer, &shutdown)
         .await

@@ -10,13 +10,6 @@ use tokio_util::sync::CancellationToken;
 use crate::failure::Failure;
 use crate::net::liveness::Liveness;
 
-/// How long a session that may be an interactive command's can stay silent at first: the service's idle timeout, unless the
-/// account has changed it.
-///
-/// Without encryption there is no handshake, and such a session begins with its first output, however long that takes
-/// (`protocol/README.md`, "Kinds of session"). A connection that has died is noticed all the same, and Ctrl-C ends the wait.
-pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(20 * 60);
-
 /// How a session is carried.
 #[derive(Debug, Clone)]
 pub struct Options {

@@ -242,3 +242,12 @@ async fn a_command_may_have_a_terminal() {
     terminal.shows("<typed>").await;
     terminal.exits(0).await;
 }
+
+/// Without encryption such a session has no handshake, and its end is all that comes of it.
+#[tokio::test]
+async fn a_command_with_a_terminal_may_print_nothing() {
+    let fixture = Fixture::new().await;
+    let terminal = Terminal::spawn(fixture.command(&["exec", "--tty", TARGET, "--", "true"]));
+    terminal.exits(0).await;
+    fixture.no_session_left().await;
+}

@@ -56,6 +56,11 @@ impl Channel {
         payload: &[u8],
     ) -> Result<(), ProtocolError> {
         let mut answer = Answer::to(payload)?;
+        if self.config.may_begin_silently {
+            // It does not: the agent is there.
+            self.timers
+                .set(Timer::Handshake, now, self.config.handshake_timeout);
+        }
         self.properties = std::mem::take(&mut answer.properties);
         match (&answer.agreed, &answer.key_request) {
             (Err(refusal), _) => {
@@ -144,8 +149,18 @@ impl Channel {
         Ok(())
     }
 
+    /// The session has begun, without a handshake: it is that of a shell, or of an interactive command, and not encrypted.
+    pub(super) fn establish_without_handshake(&mut self) -> Agreed {
+        let agreed = Agreed {
+            agent_version: None,
+            kind: SessionKind::Shell,
+        };
+        self.establish(agreed, String::new());
+        agreed
+    }
+
     /// The session has begun.
-    pub(super) fn establish(&mut self, agreed: Agreed, customer_message: String) {
+    fn establish(&mut self, agreed: Agreed, customer_message: String) {
         self.port = Some(Port::new(Role::Client, agreed.kind, &self.config));
         self.reliable.on_established(agreed.agent_version);
         self.events.push_back(Event::Established(Established {

@@ -401,16 +401,91 @@ fn no_flag_ends_a_shell() {
     assert!(!pair.agent_events.contains(&AgentEvent::Terminated));
 }
 
+/// A session that may be an interactive command's, and is one's that prints nothing.
+fn silent(silence_timeout: Duration) -> Pair {
+    let mut options = Options::of(SessionType::InteractiveCommands);
+    options.config.may_begin_silently = true;
+    options.config.silence_timeout = silence_timeout;
+    let mut pair = Pair::new(options);
+    pair.host(StreamId::OUTPUT, Behaviour::Sink);
+    pair.host(StreamId::ERROR, Behaviour::Sink);
+    pair.connect();
+    pair.drive_for(SECOND);
+    pair
+}
+
 #[test]
 fn a_program_that_says_nothing_is_waited_for_as_long_as_configured() {
-    for (limit, is_given_up) in [(20 * SECOND, true), (Duration::MAX, false)] {
-        let mut options = Options::of(SessionType::InteractiveCommands);
-        options.config.handshake_timeout = limit;
-        let mut pair = Pair::new(options);
-        pair.plan(StreamId::OUTPUT, Behaviour::Sink, Bytes::new());
-        pair.connect();
+    for (limit, is_given_up) in [(20 * MINUTE, true), (Duration::MAX, false)] {
+        let mut pair = silent(limit);
+        pair.drive_for(15 * MINUTE);
+        assert_eq!(pair.close_reason(), None);
         pair.drive_for(100 * MINUTE);
         assert_eq!(pair.close_reason().is_some(), is_given_up);
+    }
+}
+
+#[test]
+fn a_handshake_that_has_begun_is_not_waited_for_as_long_as_silence() {
+    let mut pair = silent(Duration::MAX);
+    let request = br#"{"AgentVersion":"3.3.987.0","RequestedClientActions":[{"ActionType":"SessionType","ActionParameters":{"SessionType":"InteractiveCommands","Properties":null}}]}"#;
+    pair.forge(0, PayloadType::HandshakeRequest, request);
+    pair.drive_for(MINUTE);
+    let reason = pair.close_reason();
+    assert!(
+        matches!(
+            reason,
+            Some(CloseReason::HandshakeTimedOut {
+                is_started: true,
+                ..
+            })
+        ),
+        "{reason:?}"
+    );
+}
+
+#[test]
+fn a_program_that_prints_nothing_begins_and_ends_with_its_session() {
+    let in_order = CloseReason::Peer {
+        output: String::new(),
+        is_whole: true,
+    };
+    let mut pair = silent(MINUTE);
+    pair.close_channel("");
+    pair.drive_for(SECOND);
+    assert!(pair.is_established());
+    assert_eq!(pair.close_reason(), Some(in_order));
+    assert_eq!(pair.user.ended, [StreamId::OUTPUT, StreamId::ERROR]);
+
+    // What the service complains of has not run, and what begins with a prompt has not begun.
+    let mut failed = silent(MINUTE);
+    failed.close_channel("Unable to start command");
+    let mut unexpected = Pair::new(Options::of(SHELL));
+    unexpected.connect();
+    unexpected.close_channel("");
+    for mut pair in [failed, unexpected] {
+        pair.drive_for(SECOND);
+        assert!(!pair.is_established());
+        assert!(pair.close_reason().is_some());
+    }
+}
+
+#[test]
+fn the_end_may_overtake_all_that_a_program_has_printed() {
+    for is_whole in [true, false] {
+        let mut pair = silent(MINUTE);
+        pair.forge(1, PayloadType::Output, b" and its tail");
+        pair.close_channel("");
+        if is_whole {
+            pair.forge(0, PayloadType::Output, b"the head");
+            let port = pair.client.port().unwrap();
+            assert_eq!(port.read(StreamId::OUTPUT), &b"the head and its tail"[..]);
+        }
+        pair.drive_for(SECOND);
+        let output = String::new();
+        let reason = CloseReason::Peer { output, is_whole };
+        assert_eq!(pair.close_reason(), Some(reason));
+        assert_eq!(!pair.user.ended.is_empty(), is_whole);
     }
 }
 

@@ -4,14 +4,11 @@
 //! `ValidateInputAndStartSession`.
 
 use std::fmt;
-use std::time::Duration;
 
 use serde_json::{Map, Value};
-use ssmfwd_protocol::config::Config;
 use url::Url;
 
 use crate::aws::{Token, dns_suffixes};
-use crate::session::SILENCE_TIMEOUT;
 
 /// Where the response to StartSession is when it is not in the first argument itself: in the environment variable of
 /// this name, or of one that begins with it.
@@ -149,14 +146,11 @@ const WITH_HANDSHAKE: [&str; 4] = [
 ];
 
 impl Request {
-    /// How long the session may stay silent at first: any that is not known to begin with a handshake may be an interactive
+    /// Whether the session may stay silent at first: any that is not known to begin with a handshake may be an interactive
     /// command's.
-    pub(super) fn handshake_timeout(&self) -> Duration {
+    pub(super) fn may_begin_silently(&self) -> bool {
         let document = self.document.as_deref();
-        match document.is_some_and(|name| WITH_HANDSHAKE.contains(&name)) {
-            true => Config::default().handshake_timeout,
-            false => SILENCE_TIMEOUT,
-        }
+        !document.is_some_and(|name| WITH_HANDSHAKE.contains(&name))
     }
 }
 

@@ -115,6 +115,15 @@ async fn a_command_whose_exit_code_nobody_reports_ends_in_good_order() {
 }
 
 #[tokio::test]
+async fn an_interactive_command_may_print_nothing() {
+    let fixture = Fixture::new().await;
+    let command = start_session(&fixture, INTERACTIVE_DOCUMENT, r#"{"command":["true"]}"#);
+    let terminal = Terminal::spawn(command);
+    terminal.exits(0).await;
+    fixture.no_session_left().await;
+}
+
+#[tokio::test]
 async fn ctrl_c_goes_to_the_command() {
     let fixture = Fixture::new().await;
     let script =
