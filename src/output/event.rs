@@ -136,6 +136,11 @@ pub enum Event {
         /// How many connections were reset.
         connections: usize,
     },
+    /// The command has ended, and what it has written takes a while to be delivered.
+    Delivering {
+        /// The command's program.
+        program: String,
+    },
     /// A session ended.
     Closed {
         /// Session Manager's name for the session.
@@ -204,6 +209,7 @@ impl Event {
         match self {
             Self::Error { .. } => Verbosity::Quiet,
             Self::Connected { .. }
+            | Self::Delivering { .. }
             | Self::SshConfigInstalled { .. }
             | Self::Notice { .. }
             | Self::Warning { .. } => Verbosity::Normal,
@@ -243,6 +249,13 @@ impl fmt::Display for Subject<'_> {
             Self(None, None) => f.write_str("the session"),
         }
     }
+}
+
+/// What others say, as a part of a sentence of ours.
+fn clause(text: &str) -> String {
+    let mut text = one_line(text);
+    text.truncate(text.trim_end_matches('.').len());
+    text
 }
 
 /// A time in seconds as people say it.
@@ -287,7 +300,7 @@ impl fmt::Display for Event {
                 action,
             } => {
                 let subject = Subject(forward.as_ref(), Some(session_id));
-                let reason = one_line(reason);
+                let reason = clause(reason);
                 let consequence = match action {
                     // What matters comes first: there may be no room for more.
                     Action::Resume if forward.is_none() => {
@@ -308,7 +321,7 @@ impl fmt::Display for Event {
                 hint,
             } => {
                 let subject = Subject(forward.as_ref(), session_id.as_ref());
-                write!(f, "{subject}: waiting, {}", one_line(reason))?;
+                write!(f, "{subject}: waiting, {}", clause(reason))?;
                 match hint {
                     Some(hint) => write!(f, "; {}", one_line(hint)),
                     None => Ok(()),
@@ -398,9 +411,14 @@ impl fmt::Display for Event {
                 write!(
                     f,
                     "{forward}: {}; {connections}, others go on",
-                    one_line(reason)
+                    clause(reason)
                 )
             }
+            Self::Delivering { program } => write!(
+                f,
+                "{} has ended; waiting until what it has written is delivered, Ctrl-C gives up",
+                one_line(program)
+            ),
             Self::Closed { session_id, reason } => {
                 let (session, reason) = (format!("session {session_id}"), one_line(reason));
                 match reason.starts_with(&session) {

@@ -9,10 +9,15 @@ use crate::failure::{Exit, Failure, SEE_DOCTOR};
 /// Texts of agent and service, and what to do about them.
 ///
 /// Source: `protocol/README.md`, "Texts of an end"; each is part of a longer text.
-const KNOWN_OUTPUTS: [(&str, &str); 11] = [
+const KNOWN_OUTPUTS: [(&str, &str); 12] = [
     (
         "timed out due to inactivity",
         "the account's idle timeout ended it; raise idleSessionTimeout in the session preferences, \
+         or start it again",
+    ),
+    (
+        "maximum duration",
+        "the account's maximum duration ended it; raise maxSessionDuration in the session preferences, \
          or start it again",
     ),
     (

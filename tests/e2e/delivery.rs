@@ -84,7 +84,7 @@ async fn the_last_upload_outlives_the_connection() {
     disconnect(&fixture);
     client.event("reconnecting").await;
     std::fs::write(fixture.directory().join("go"), "").unwrap();
-    ended(&mut client).await;
+    client.event("delivering").await;
     let condition = Fault::Holds(Condition::FailUpgrades, Duration::ZERO);
     fixture.lab.inject(condition);
     let exit = client.exit().await;

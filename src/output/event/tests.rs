@@ -141,6 +141,12 @@ fn json_names_are_stable() {
                    "connections": 2}),
         ),
         (
+            Event::Delivering {
+                program: "psql".into(),
+            },
+            json!({"event": "delivering", "program": "psql"}),
+        ),
+        (
             Event::Closed {
                 session_id: "me-0123".into(),
                 reason: "timed out".into(),
@@ -239,5 +245,20 @@ fn the_end_of_a_session_names_it_once() {
     assert_eq!(
         closed("session me-0a was ended by the service").to_string(),
         "session me-0a was ended by the service"
+    );
+}
+
+#[test]
+fn a_sentence_of_the_services_is_part_of_a_line() {
+    let reconnecting = Event::Reconnecting {
+        forward: Some("80".into()),
+        session_id: "me-0a".into(),
+        reason: "session me-0a was ended: Your session timed out.\n".into(),
+        action: Action::RestartOnDemand,
+    };
+    assert_eq!(
+        reconnecting.to_string(),
+        "80: session me-0a was ended: Your session timed out; any open connections were reset, the next one starts a new \
+         session"
     );
 }
