@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use ssmfwd_protocol::error::OpenError;
-use ssmfwd_protocol::port::StreamEvent;
+use ssmfwd_protocol::streams::StreamEvent;
 use ssmfwd_protocol::{Endpoint, StreamId};
 use tokio::sync::Notify;
 
@@ -139,7 +139,11 @@ impl<E: Endpoint> State<E> {
         for settler in self.settlers.drain(..) {
             settler.wake();
         }
-        while let Some(event) = self.endpoint.port().and_then(|port| port.poll_event()) {
+        while let Some(event) = self
+            .endpoint
+            .streams()
+            .and_then(|streams| streams.poll_event())
+        {
             match event {
                 StreamEvent::Opened(id) => {
                     self.streams.insert(id, Slot::default());
@@ -197,7 +201,7 @@ impl<E: Endpoint> State<E> {
         if self.is_ended {
             return Err(OpenError::Ended);
         }
-        let id = self.endpoint.port().ok_or(OpenError::Ended)?.open()?;
+        let id = self.endpoint.streams().ok_or(OpenError::Ended)?.open()?;
         self.streams.insert(id, Slot::default());
         self.wake_driver();
         Ok(id)

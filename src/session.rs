@@ -336,18 +336,18 @@ impl Opener {
     }
 
     /// Whether one of its streams may come to block the session
-    /// ([`StreamEvent::Stalled`](ssmfwd_protocol::port::StreamEvent::Stalled)).
+    /// ([`StreamEvent::Stalled`](ssmfwd_protocol::streams::StreamEvent::Stalled)).
     pub fn is_stalled(&self) -> bool {
         let mut state = self.0.lock();
-        let port = state.endpoint.port();
-        port.is_some_and(|port| port.stalled_streams().next().is_some())
+        let streams = state.endpoint.streams();
+        streams.is_some_and(|streams| streams.stalled_streams().next().is_some())
     }
 
     /// Whether it has streams, or something written to one is not delivered yet.
     pub fn has_streams(&self) -> bool {
         let mut state = self.0.lock();
-        let port = state.endpoint.port();
-        let has_streams = port.is_some_and(|port| port.stream_count() > 0);
+        let streams = state.endpoint.streams();
+        let has_streams = streams.is_some_and(|streams| streams.stream_count() > 0);
         has_streams || !state.endpoint.is_idle()
     }
 

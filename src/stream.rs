@@ -49,8 +49,8 @@ impl<E: Endpoint> Stream<E> {
         let was_blocked = state.endpoint.is_receive_blocked();
         let data = state
             .endpoint
-            .port()
-            .map(|port| port.read(self.id))
+            .streams()
+            .map(|streams| streams.read(self.id))
             .unwrap_or_default();
         if was_blocked && !state.endpoint.is_receive_blocked() {
             state.wake_driver();
@@ -86,8 +86,8 @@ impl<E: Endpoint> Stream<E> {
         if state.refuses_writes {
             return Poll::Ready(Err(End::Lost));
         }
-        if let Some(port) = state.endpoint.port()
-            && port.write(self.id, data) > 0
+        if let Some(streams) = state.endpoint.streams()
+            && streams.write(self.id, data) > 0
         {
             state.wake_driver();
         }
@@ -104,8 +104,8 @@ impl<E: Endpoint> Stream<E> {
     pub fn finish(mut self) {
         self.is_finished = true;
         self.shared.with(|endpoint| {
-            if let Some(port) = endpoint.port() {
-                port.finish(self.id);
+            if let Some(streams) = endpoint.streams() {
+                streams.finish(self.id);
             }
         });
     }
@@ -131,8 +131,8 @@ impl<E: Endpoint> Drop for Stream<E> {
         let mut state = self.shared.lock();
         state.remove_slot(self.id);
         if !self.is_finished {
-            if let Some(port) = state.endpoint.port() {
-                port.abort(self.id);
+            if let Some(streams) = state.endpoint.streams() {
+                streams.abort(self.id);
             }
             state.wake_driver();
         }

@@ -58,7 +58,7 @@ fn client(criterion: &mut Criterion) {
                             ends.client.handle_message(ends.now, wire);
                         }
                         let acks = ends.client_messages();
-                        ends.client.port().map(|port| port.read(id));
+                        ends.client.streams().map(|streams| streams.read(id));
                         acks
                     });
                     ends.give_agent(acks);
@@ -78,7 +78,9 @@ fn client(criterion: &mut Criterion) {
                     // As many at a time as the window lets out.
                     loop {
                         let (messages, sending) = support::timed(|| {
-                            ends.client.port().map(|port| port.write(id, &mut data));
+                            ends.client
+                                .streams()
+                                .map(|streams| streams.write(id, &mut data));
                             ends.client_messages()
                         });
                         if messages.is_empty() {

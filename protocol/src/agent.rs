@@ -24,10 +24,10 @@ use crate::control::AgentSessionState;
 use crate::endpoint::{Endpoint, Transmit};
 use crate::error::ProtocolError;
 use crate::message::{Flag, Message, MessageType, PayloadType};
-use crate::port::Port;
 use crate::reliable::{Payload, Reliable, Side};
 use crate::session::{Signal, Size};
 use crate::smux::StreamId;
+use crate::streams::Streams;
 use crate::version::Version;
 
 /// Bytes that may be on their way to the client. The official agent has no such limit: its rate keeps
@@ -56,7 +56,7 @@ pub struct Agent {
     client_version: Option<Version>,
     /// From the moment the data key is known.
     cipher: Option<Cipher>,
-    port: Option<Port>,
+    streams: Option<Streams>,
     timers: TimerTable,
     events: VecDeque<AgentEvent>,
 }
@@ -110,7 +110,7 @@ impl Agent {
             control: VecDeque::new(),
             client_version: None,
             cipher: None,
-            port: None,
+            streams: None,
             timers: TimerTable::default(),
             events: VecDeque::new(),
         }
@@ -140,12 +140,12 @@ impl Agent {
         if self.state != State::Running {
             return;
         }
-        if let Some(port) = self
-            .port
+        if let Some(streams) = self
+            .streams
             .as_mut()
             .filter(|_| self.session.session_type.separates_outputs())
         {
-            port.exit(code);
+            streams.exit(code);
         }
         self.state = State::Exiting;
         self.on_progress(now);
@@ -160,13 +160,13 @@ impl Agent {
     ///
     /// Without multiplexing the official agent ends the session instead.
     pub fn refuse(&mut self, id: StreamId) {
-        let Some(port) = &mut self.port else {
+        let Some(streams) = &mut self.streams else {
             return;
         };
-        if port.is_multiplexed() {
+        if streams.is_multiplexed() {
             let flag = Bytes::copy_from_slice(&Flag::ConnectToPortError.encode());
             self.control.push_back((PayloadType::Flag, flag));
-            port.abort(id);
+            streams.abort(id);
         } else {
             self.fail(String::new());
         }
@@ -232,8 +232,8 @@ impl Agent {
                 self.end(AgentEvent::Terminated);
             }
             Some(flag) => {
-                if let Some(port) = &mut self.port {
-                    port.handle_flag(flag);
+                if let Some(streams) = &mut self.streams {
+                    streams.handle_flag(flag);
                 }
             }
             None => {}
@@ -244,8 +244,8 @@ impl Agent {
         if let SessionType::NonInteractiveCommands { .. } = self.session.session_type {
             let signal = Signal::find(&bytes);
             self.events.extend(signal.map(AgentEvent::Signalled));
-        } else if let Some(port) = &mut self.port {
-            port.handle_payload(PayloadType::Output, bytes)?;
+        } else if let Some(streams) = &mut self.streams {
+            streams.handle_payload(PayloadType::Output, bytes)?;
         }
         Ok(())
     }
@@ -281,7 +281,7 @@ impl Agent {
     }
 
     fn has_unsent(&self) -> bool {
-        !self.control.is_empty() || self.port.as_ref().is_some_and(Port::has_transmit)
+        !self.control.is_empty() || self.streams.as_ref().is_some_and(Streams::has_transmit)
     }
 
     fn poll_control(&mut self, now: Instant) -> Option<Bytes> {
@@ -297,10 +297,13 @@ impl Agent {
         if !is_open || is_far_ahead || !self.reliable.is_window_open() {
             return None;
         }
-        let port = self.port.as_mut().filter(|port| port.has_transmit())?;
+        let streams = self
+            .streams
+            .as_mut()
+            .filter(|streams| streams.has_transmit())?;
         let mut failure = None;
         let wire = self.reliable.poll_new(now, |frame, max_len| {
-            let sent = cipher::transmit(port, self.cipher.as_mut(), frame, max_len);
+            let sent = cipher::transmit(streams, self.cipher.as_mut(), frame, max_len);
             sent.unwrap_or_else(|error| {
                 failure = Some(error);
                 None
@@ -403,14 +406,17 @@ impl Endpoint for Agent {
 
     fn is_receive_blocked(&self) -> bool {
         self.reliable.is_receive_blocked()
-            || self.port.as_ref().is_some_and(Port::is_receive_blocked)
+            || self
+                .streams
+                .as_ref()
+                .is_some_and(Streams::is_receive_blocked)
     }
 
     fn buffered_len(&self) -> usize {
-        self.reliable.buffered_len() + self.port.as_ref().map_or(0, Port::buffered_len)
+        self.reliable.buffered_len() + self.streams.as_ref().map_or(0, Streams::buffered_len)
     }
 
-    fn port(&mut self) -> Option<&mut Port> {
-        self.port.as_mut()
+    fn streams(&mut self) -> Option<&mut Streams> {
+        self.streams.as_mut()
     }
 }

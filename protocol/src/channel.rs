@@ -27,9 +27,9 @@ use crate::endpoint::{Endpoint, Transmit};
 use crate::error::ProtocolError;
 use crate::handshake::{Agreed, Properties};
 use crate::message::{Flag, Message, MessageType, PayloadType};
-use crate::port::Port;
 use crate::reliable::{Payload, Reliable, Side};
 use crate::session::SessionKind;
+use crate::streams::Streams;
 use crate::version::{CLIENT_VERSION, Version};
 use phase::Phase;
 
@@ -64,7 +64,7 @@ pub struct Channel {
     cipher: Option<Cipher>,
     /// Of the session's document, until the handshake is complete.
     properties: Properties,
-    port: Option<Port>,
+    streams: Option<Streams>,
     timers: TimerTable,
     undecodable_count: u32,
     events: VecDeque<Event>,
@@ -95,7 +95,7 @@ impl Channel {
             is_nudge_due: false,
             cipher: None,
             properties: Properties::new(),
-            port: None,
+            streams: None,
             timers: TimerTable::default(),
             undecodable_count: 0,
             events: VecDeque::new(),
@@ -161,7 +161,7 @@ impl Channel {
     /// Whether a loss of the connection at this moment would hit nothing that either end has under way, as far as this
     /// one can tell. What a peer that does not acknowledge repetitions may never acknowledge does not count.
     pub fn is_quiet(&self) -> bool {
-        let has_unsent = self.port.as_ref().is_some_and(Port::has_transmit);
+        let has_unsent = self.streams.as_ref().is_some_and(Streams::has_transmit);
         !has_unsent && self.reliable.in_flight_len() == 0 && !self.reliable.has_gap()
     }
 
@@ -273,8 +273,8 @@ impl Channel {
                 self.on_stream_payload(kind, bytes)?;
             }
             (PayloadType::Flag, _) => {
-                if let (Some(port), Some(flag)) = (&mut self.port, Flag::decode(&bytes)) {
-                    port.handle_flag(flag);
+                if let (Some(streams), Some(flag)) = (&mut self.streams, Flag::decode(&bytes)) {
+                    streams.handle_flag(flag);
                 }
             }
             (kind, _) => tracing::debug!(?kind, "payload passed over"),
@@ -283,8 +283,8 @@ impl Channel {
     }
 
     fn on_stream_payload(&mut self, kind: PayloadType, bytes: Bytes) -> Result<(), ProtocolError> {
-        if let Some(port) = &mut self.port {
-            port.handle_payload(kind, bytes)?;
+        if let Some(streams) = &mut self.streams {
+            streams.handle_payload(kind, bytes)?;
         }
         Ok(())
     }
@@ -318,8 +318,8 @@ impl Channel {
             }
             (Timer::Settle, Phase::Settling(agreed)) => self.run(*agreed),
             (Timer::KeepAlive, _) => {
-                if let Some(port) = &mut self.port {
-                    port.keep_alive();
+                if let Some(streams) = &mut self.streams {
+                    streams.keep_alive();
                 }
                 self.timers
                     .set(Timer::KeepAlive, now, self.config.keep_alive_interval);
@@ -359,8 +359,8 @@ impl Channel {
             output: std::mem::take(output),
             is_whole: !self.reliable.has_gap(),
         };
-        if let Some(port) = self.port.as_mut().filter(|_| reason.is_in_order()) {
-            port.on_end();
+        if let Some(streams) = self.streams.as_mut().filter(|_| reason.is_in_order()) {
+            streams.on_end();
         }
         self.close(reason);
     }
@@ -397,7 +397,7 @@ impl Channel {
 
     /// The flag that ends the session, when its time has come.
     fn poll_flag(&mut self, now: Instant) -> Option<Bytes> {
-        let has_data = self.port.as_ref().is_some_and(Port::has_transmit);
+        let has_data = self.streams.as_ref().is_some_and(Streams::has_transmit);
         if !self.is_flag_due || has_data || self.reliable.unacked_len() > 0 {
             return None;
         }
@@ -413,11 +413,14 @@ impl Channel {
         if !is_open || !self.reliable.is_window_open() {
             return None;
         }
-        let port = self.port.as_mut().filter(|port| port.has_transmit())?;
+        let streams = self
+            .streams
+            .as_mut()
+            .filter(|streams| streams.has_transmit())?;
         let sequence = self.reliable.next_sequence();
         let mut sent = None;
         let wire = self.reliable.poll_new(now, |frame, max_len| {
-            let kind = cipher::transmit(port, self.cipher.as_mut(), frame, max_len);
+            let kind = cipher::transmit(streams, self.cipher.as_mut(), frame, max_len);
             sent = Some(kind);
             kind.ok()?
         });
@@ -534,14 +537,17 @@ impl Endpoint for Channel {
 
     fn is_receive_blocked(&self) -> bool {
         self.reliable.is_receive_blocked()
-            || self.port.as_ref().is_some_and(Port::is_receive_blocked)
+            || self
+                .streams
+                .as_ref()
+                .is_some_and(Streams::is_receive_blocked)
     }
 
     fn buffered_len(&self) -> usize {
-        self.reliable.buffered_len() + self.port.as_ref().map_or(0, Port::buffered_len)
+        self.reliable.buffered_len() + self.streams.as_ref().map_or(0, Streams::buffered_len)
     }
 
-    fn port(&mut self) -> Option<&mut Port> {
-        self.port.as_mut()
+    fn streams(&mut self) -> Option<&mut Streams> {
+        self.streams.as_mut()
     }
 }

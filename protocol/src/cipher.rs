@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 
 use crate::error::CipherError;
 use crate::message::{Frame, PayloadType};
-use crate::port::Port;
 use crate::reliable::Side;
+use crate::streams::Streams;
 
 /// Bytes of a data key, both halves together; what GenerateDataKey is asked for.
 pub const DATA_KEY_LEN: usize = 64;
@@ -152,11 +152,11 @@ impl Cipher {
     }
 }
 
-/// Writes the port's next payload into a new message, sealed where the session is encrypted.
+/// Writes the streams' next payload into a new message, sealed where the session is encrypted.
 ///
 /// Returns what it is; `None` if there is nothing to send.
 pub(crate) fn transmit(
-    port: &mut Port,
+    streams: &mut Streams,
     cipher: Option<&mut Cipher>,
     frame: &mut Frame,
     max_len: usize,
@@ -164,9 +164,9 @@ pub(crate) fn transmit(
     let out = frame.payload();
     let start = out.len();
     let Some(cipher) = cipher else {
-        return Ok(port.poll_transmit(out, max_len));
+        return Ok(streams.poll_transmit(out, max_len));
     };
-    let kind = port.poll_transmit(out, max_len.saturating_sub(OVERHEAD));
+    let kind = streams.poll_transmit(out, max_len.saturating_sub(OVERHEAD));
     if kind.is_some_and(PayloadType::is_sealed) {
         cipher.seal_tail(out, start)?;
     }

@@ -26,7 +26,7 @@ pub struct Config {
     /// send again at ten messages a second, so there is no better way out.
     pub receive_buffer_len: usize,
     /// Received bytes of one stream after which it is reported as stalled, see
-    /// [`StreamEvent::Stalled`](crate::port::StreamEvent::Stalled). More is taken as long as
+    /// [`StreamEvent::Stalled`](crate::streams::StreamEvent::Stalled). More is taken as long as
     /// [`Self::receive_buffer_len`] allows.
     pub stream_receive_len: usize,
     /// Bytes a stream may send without anything coming back before it is reported as stalled.
@@ -92,7 +92,7 @@ pub struct Config {
     pub undecodable_limit: u32,
     /// Streams that may be open in a session, whichever end opens them.
     pub stream_count: usize,
-    /// The size a terminal begins with, until [`crate::port::Port::resize`].
+    /// The size a terminal begins with, until [`crate::streams::Streams::resize`].
     ///
     /// 300 × 100 is what the official client gives where it has no terminal (`shellsession.go`).
     pub terminal_size: Size,

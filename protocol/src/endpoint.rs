@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::channel::Timer;
-use crate::port::Port;
+use crate::streams::Streams;
 
 /// One WebSocket message to be sent.
 #[derive(Clone, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub trait Endpoint {
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit>;
 
     /// Returns what happened to the session. Call it after any input, until it returns `None`; and
-    /// [`Port::poll_event`] likewise, for what happened to streams.
+    /// [`Streams::poll_event`] likewise, for what happened to streams.
     fn poll_event(&mut self) -> Option<Self::Event>;
 
     /// Returns when to call [`Self::handle_timeout`], and what for. May change with every other call.
@@ -58,5 +58,5 @@ pub trait Endpoint {
     fn buffered_len(&self) -> usize;
 
     /// The streams, once the handshake is done.
-    fn port(&mut self) -> Option<&mut Port>;
+    fn streams(&mut self) -> Option<&mut Streams>;
 }

@@ -5,7 +5,7 @@
 //!
 //! 1. passes in what happened: `handle_connected`, [`Endpoint::handle_message`],
 //!    [`Endpoint::handle_disconnected`], [`Endpoint::handle_timeout`], or a call on a stream of
-//!    [`Endpoint::port`];
+//!    [`Endpoint::streams`];
 //! 2. **then takes out everything that follows from it**: [`Endpoint::poll_transmit`] while the socket
 //!    has room, [`Endpoint::poll_event`] until `None`, and the deadline of [`Endpoint::poll_timeout`];
 //! 3. waits for the next thing to happen, and starts again.
@@ -18,7 +18,7 @@
 //! | `reliable` | sequence, acknowledgement, retransmission |
 //! | `handshake` | session type, version gates, data key |
 //! | [`cipher`] | encryption under the data key, where the agent demands it |
-//! | [`port`] | streams: smux, one at a time with old agents, or the two of a shell or command |
+//! | [`streams`] | streams: smux, one at a time with old agents, or the two of a shell or command |
 //! | `smux` | many streams over one byte stream |
 //! | [`channel`] | dispatch between them, and the order of a session |
 //!
@@ -35,10 +35,10 @@ mod endpoint;
 pub mod error;
 mod handshake;
 pub mod message;
-pub mod port;
 mod reliable;
 pub mod session;
 mod smux;
+pub mod streams;
 #[cfg(test)]
 mod testing;
 pub mod version;

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::error::{MuxError, OpenError};
-use crate::port::StreamEvent;
+use crate::streams::StreamEvent;
 use frame::{FrameHeader, HEADER_LEN};
 use stream::{StreamState, Unread};
 

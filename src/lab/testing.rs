@@ -449,7 +449,7 @@ impl Console {
         let (output, error) =
             futures_util::future::join(read(&self.output), read(&self.error)).await;
         let channel = &self.tunnel.channel;
-        let exit_code = channel.with(|channel| channel.port().unwrap().exit_code());
+        let exit_code = channel.with(|channel| channel.streams().unwrap().exit_code());
         Ended {
             output,
             error,

@@ -65,14 +65,14 @@ impl Console {
     /// Tells the far side the size of the terminal.
     pub fn resize(&self, size: Size) {
         self.shared.with(|channel| {
-            if let Some(port) = channel.port() {
-                port.resize(size);
+            if let Some(streams) = channel.streams() {
+                streams.resize(size);
             }
         });
     }
 
     /// The exit code of the command, once the agent has reported it.
     pub fn exit_code(&self) -> Option<i32> {
-        self.shared.with(|channel| channel.port()?.exit_code())
+        self.shared.with(|channel| channel.streams()?.exit_code())
     }
 }

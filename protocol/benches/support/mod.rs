@@ -10,7 +10,7 @@ use bytes::Bytes;
 use ssmfwd_protocol::agent::{Agent, Encryption, Session, SessionType};
 use ssmfwd_protocol::channel::Event;
 use ssmfwd_protocol::config::Config;
-use ssmfwd_protocol::port::StreamEvent;
+use ssmfwd_protocol::streams::StreamEvent;
 use ssmfwd_protocol::{Channel, DataKey, Endpoint, StreamId, Transmit};
 
 /// Both ends of a session, and the one instant at which all of it happens.
@@ -69,20 +69,20 @@ impl Ends {
             ends.agent.handle_data_key(now, Ok([7; 64].into()));
             ends.exchange();
         }
-        assert!(ends.client.port().is_some(), "no handshake");
+        assert!(ends.client.streams().is_some(), "no handshake");
         ends
     }
 
     pub(crate) fn open(&mut self) -> StreamId {
-        let id = self.client.port().unwrap().open().unwrap();
+        let id = self.client.streams().unwrap().open().unwrap();
         self.exchange();
         id
     }
 
     pub(crate) fn finish(&mut self, id: StreamId) {
-        self.client.port().unwrap().finish(id);
+        self.client.streams().unwrap().finish(id);
         self.exchange();
-        self.agent.port().unwrap().finish(id);
+        self.agent.streams().unwrap().finish(id);
         self.exchange();
     }
 
@@ -94,13 +94,13 @@ impl Ends {
     /// Carries the same data over several streams at once.
     pub(crate) fn upload_all(&mut self, ids: &[StreamId], data: &Bytes) {
         for id in ids {
-            self.client.port().unwrap().write(*id, &mut data.clone());
+            self.client.streams().unwrap().write(*id, &mut data.clone());
         }
         let mut received_len = 0;
         while received_len < data.len() * ids.len() {
             self.exchange();
-            let port = self.agent.port().unwrap();
-            received_len += ids.iter().map(|id| port.read(*id).len()).sum::<usize>();
+            let streams = self.agent.streams().unwrap();
+            received_len += ids.iter().map(|id| streams.read(*id).len()).sum::<usize>();
         }
     }
 
@@ -109,9 +109,9 @@ impl Ends {
         let len = data.len();
         let mut received_len = 0;
         while received_len < len {
-            self.agent.port().unwrap().write(id, &mut data);
+            self.agent.streams().unwrap().write(id, &mut data);
             self.exchange();
-            received_len += self.client.port().unwrap().read(id).len();
+            received_len += self.client.streams().unwrap().read(id).len();
         }
     }
 
@@ -125,7 +125,7 @@ impl Ends {
         let mut data = Bytes::from(vec![7; len]);
         let mut messages = Vec::new();
         while !data.is_empty() {
-            self.agent.port().unwrap().write(id, &mut data);
+            self.agent.streams().unwrap().write(id, &mut data);
             messages.extend(drain(&mut self.agent, self.now));
         }
         messages
@@ -136,10 +136,10 @@ impl Ends {
         for wire in messages {
             self.agent.handle_message(self.now, wire);
         }
-        let port = self.agent.port().unwrap();
-        while let Some(event) = port.poll_event() {
+        let streams = self.agent.streams().unwrap();
+        while let Some(event) = streams.poll_event() {
             if let StreamEvent::Readable(id) = event {
-                port.read(id);
+                streams.read(id);
             }
         }
         drain(&mut self.agent, self.now)

@@ -42,11 +42,11 @@ fuzz_target!(|input: (Start, Vec<(u8, Vec<u8>)>)| {
         }
         ends.give_keys();
         assert!(ends.client.buffered_len() < 64 * 1024 + payload_len);
-        if let Some(port) = ends.client.port() {
-            port.exit_code();
+        if let Some(streams) = ends.client.streams() {
+            streams.exit_code();
             for id in [StreamId::OUTPUT, StreamId::ERROR] {
-                let shown = port.read(id);
-                port.write(id, &mut Bytes::clone(&shown));
+                let shown = streams.read(id);
+                streams.write(id, &mut Bytes::clone(&shown));
             }
         }
         while ends.client.poll_transmit(ends.now).is_some() {}

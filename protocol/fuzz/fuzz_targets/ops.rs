@@ -11,7 +11,7 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use ssmfwd_protocol::port::StreamEvent;
+use ssmfwd_protocol::streams::StreamEvent;
 use ssmfwd_protocol::{Endpoint, StreamId};
 
 #[derive(Debug, Arbitrary)]
@@ -59,36 +59,39 @@ fuzz_target!(|input: (bool, Vec<Operation>)| {
         let stream = |at: u8| streams.get(usize::from(at)).copied();
         match operation {
             Operation::Open => {
-                let opened = ends.client.port().and_then(|port| port.open().ok());
+                let opened = ends
+                    .client
+                    .streams()
+                    .and_then(|streams| streams.open().ok());
                 streams.extend(opened);
             }
             Operation::Write { stream: at, len } => {
-                if let (Some(id), Some(port)) = (stream(at), ends.client.port()) {
+                if let (Some(id), Some(streams)) = (stream(at), ends.client.streams()) {
                     let start = sent.entry(id).or_default();
                     let mut data: Bytes = (*start..*start + usize::from(len)).map(byte).collect();
-                    *start += port.write(id, &mut data);
+                    *start += streams.write(id, &mut data);
                 }
             }
             Operation::Finish { stream: at } => {
-                if let (Some(id), Some(port)) = (stream(at), ends.client.port()) {
-                    port.finish(id);
+                if let (Some(id), Some(streams)) = (stream(at), ends.client.streams()) {
+                    streams.finish(id);
                 }
             }
             Operation::Abort { stream: at } => {
-                if let (Some(id), Some(port)) = (stream(at), ends.client.port()) {
-                    port.abort(id);
+                if let (Some(id), Some(streams)) = (stream(at), ends.client.streams()) {
+                    streams.abort(id);
                 }
             }
             Operation::Read => {
-                let Some(port) = ends.agent.port() else {
+                let Some(streams) = ends.agent.streams() else {
                     continue;
                 };
-                while let Some(event) = port.poll_event() {
+                while let Some(event) = streams.poll_event() {
                     let StreamEvent::Readable(id) = event else {
                         continue;
                     };
                     let start = received.entry(id).or_default();
-                    for got in port.read(id) {
+                    for got in streams.read(id) {
                         assert_eq!(got, byte(*start), "{id:?} at {start}");
                         *start += 1;
                     }

@@ -12,15 +12,18 @@ use ssmfwd_protocol::message::PayloadType;
 
 fuzz_target!(|payloads: Vec<Vec<u8>>| {
     let mut ends = ends::established();
-    let streams = ends.client.port().map(|port| [port.open(), port.open()]);
+    let opened = ends
+        .client
+        .streams()
+        .map(|streams| [streams.open(), streams.open()]);
     ends.exchange();
     for payload in payloads {
         ends.forge(PayloadType::Output, payload);
         while ends.client.poll_event().is_some() {}
-        if let (Some(streams), Some(port)) = (streams, ends.client.port()) {
-            for id in streams.into_iter().flatten() {
-                let answer = port.read(id);
-                port.write(id, &mut Bytes::clone(&answer));
+        if let (Some(opened), Some(streams)) = (opened, ends.client.streams()) {
+            for id in opened.into_iter().flatten() {
+                let answer = streams.read(id);
+                streams.write(id, &mut Bytes::clone(&answer));
             }
         }
         while ends.client.poll_transmit(ends.now).is_some() {}

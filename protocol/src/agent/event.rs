@@ -3,7 +3,7 @@
 use crate::session::{SessionKind, Signal, Size};
 
 /// Something the agent's driver must know of. What happens to streams comes from its
-/// [`Port`](crate::port::Port).
+/// [`Streams`](crate::streams::Streams).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AgentEvent {

@@ -12,10 +12,10 @@ use crate::handshake::{
     self, EncryptionChallenge, HandshakeComplete, HandshakeRequest, HandshakeResponse, KmsRequest,
 };
 use crate::message::PayloadType;
-use crate::port::Port;
 use crate::reliable::Side;
 use crate::session::SessionKind;
 use crate::smux::Role;
+use crate::streams::Streams;
 use crate::version::Version;
 
 /// Time the agent waits for the response to its handshake request, and then for the answer to its
@@ -165,7 +165,7 @@ impl Agent {
             SessionType::NonInteractiveCommands { .. } => SessionKind::Command,
         };
         self.timers.stop(Timer::Handshake);
-        self.port = Some(Port::new(Role::Server, kind, &self.config));
+        self.streams = Some(Streams::new(Role::Server, kind, &self.config));
         self.state = State::Running;
         self.events.push_back(AgentEvent::Started { kind });
     }

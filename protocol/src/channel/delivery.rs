@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::{Channel, Timer};
-use crate::port::Port;
 use crate::smux::StreamId;
+use crate::streams::Streams;
 
 impl Channel {
     /// Ends the session from this side, as [`Self::terminate`] does, once everything written to its streams was
@@ -23,12 +23,12 @@ impl Channel {
         if self.is_flag_sent {
             return 0;
         }
-        self.reliable.unacked_len() + self.port.as_ref().map_or(0, Port::unsent_len)
+        self.reliable.unacked_len() + self.streams.as_ref().map_or(0, Streams::unsent_len)
     }
 
     /// Returns whether everything written to streams was sent, and acknowledged as far as the agent does that.
     pub fn is_idle(&self) -> bool {
-        let has_unsent = self.port.as_ref().is_some_and(Port::has_transmit);
+        let has_unsent = self.streams.as_ref().is_some_and(Streams::has_transmit);
         let next = self.reliable.next_sequence();
         !has_unsent && self.reliable.is_delivered_before(next)
     }
@@ -38,7 +38,10 @@ impl Channel {
     ///
     /// `mark` says up to which message; it is `None` at first and after something was written.
     pub fn is_settled(&self, id: StreamId, mark: &mut Option<i64>) -> bool {
-        let unsent_len = self.port.as_ref().map_or(0, |port| port.unsent_len_of(id));
+        let unsent_len = self
+            .streams
+            .as_ref()
+            .map_or(0, |streams| streams.unsent_len_of(id));
         if !self.is_connected || self.reliable.has_gap() || unsent_len > 0 {
             return false;
         }

@@ -6,7 +6,7 @@ use crate::error::{ProtocolError, Unsupported};
 use crate::session::SessionKind;
 use crate::version::Version;
 
-/// Something the driver must know of. What happens to streams comes from [`crate::port::Port`].
+/// Something the driver must know of. What happens to streams comes from [`crate::streams::Streams`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {

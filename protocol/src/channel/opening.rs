@@ -10,10 +10,10 @@ use crate::cipher::{Cipher, DataKey};
 use crate::error::ProtocolError;
 use crate::handshake::{Agreed, Answer, EncryptionChallenge, HandshakeComplete};
 use crate::message::PayloadType;
-use crate::port::Port;
 use crate::reliable::Side;
 use crate::session::SessionKind;
 use crate::smux::{KEEP_ALIVE_FRAME, Role};
+use crate::streams::Streams;
 use crate::version::Version;
 
 impl Channel {
@@ -140,7 +140,7 @@ impl Channel {
                 self.timers
                     .set(Timer::Settle, now, self.config.settle_delay);
             }
-            // The port of a shell sends it again: the agent may drop this one.
+            // The streams of a shell send it again: the agent may drop this one.
             SessionKind::Shell | SessionKind::Command => {
                 let size = self.config.terminal_size.encode().into();
                 self.control.push_back((PayloadType::Size, size));
@@ -161,7 +161,7 @@ impl Channel {
 
     /// The session has begun.
     fn establish(&mut self, agreed: Agreed, customer_message: String) {
-        self.port = Some(Port::new(Role::Client, agreed.kind, &self.config));
+        self.streams = Some(Streams::new(Role::Client, agreed.kind, &self.config));
         self.reliable.on_established(agreed.agent_version);
         self.events.push_back(Event::Established(Established {
             agent_version: agreed.agent_version,

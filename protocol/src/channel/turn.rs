@@ -14,7 +14,7 @@ impl Channel {
     /// There is another WebSocket, here or at the agent: the one before may have taken messages with it that none came
     /// after, so that no gap shows.
     pub(super) fn doubt_output(&mut self, now: Instant) {
-        self.may_miss_output |= self.port.is_some();
+        self.may_miss_output |= self.streams.is_some();
         self.pass_turn(now);
     }
 
@@ -37,8 +37,8 @@ impl Channel {
             return;
         }
         self.disconnect = None;
-        if let Some(port) = &mut self.port {
-            port.on_disconnect_acked();
+        if let Some(streams) = &mut self.streams {
+            streams.on_disconnect_acked();
         }
     }
 

@@ -36,8 +36,8 @@ fn both_ends_agree_on_multiplexing() {
         };
         assert_eq!(established.kind, SessionKind::Port { is_multiplexed });
         assert_eq!(established.agent_version.unwrap().to_string(), version);
-        let port = pair.agent.port().unwrap();
-        assert_eq!(port.is_multiplexed(), is_multiplexed);
+        let streams = pair.agent.streams().unwrap();
+        assert_eq!(streams.is_multiplexed(), is_multiplexed);
     }
 }
 
@@ -275,7 +275,7 @@ fn a_refusal_by_an_old_agent_ends_its_session() {
         .open(Behaviour::Sink, Bytes::from_static(b"?"))
         .unwrap();
     pair.drive_for(Duration::from_secs(1));
-    pair.client.port().unwrap().finish(first);
+    pair.client.streams().unwrap().finish(first);
     pair.drive_for(Duration::from_secs(1));
     pair.open(Behaviour::Refuse, Bytes::from_static(b"?"))
         .unwrap();

@@ -43,9 +43,9 @@ fn the_user_can_end_a_session_at_any_moment() {
         let mut pair = Pair::new(Options::default());
         pair.connect();
         pair.drive_for(Duration::from_millis(millis));
-        if let Some(port) = pair.client.port() {
-            let id = port.open().unwrap();
-            port.write(id, &mut noise(1, 5000));
+        if let Some(streams) = pair.client.streams() {
+            let id = streams.open().unwrap();
+            streams.write(id, &mut noise(1, 5000));
         }
         let is_established = pair.is_established();
         pair.client.terminate(pair.now);
@@ -165,7 +165,7 @@ fn what_arrived_before_the_end_can_still_be_read() {
         .unwrap();
     pair.drive_for(5 * SECOND);
     pair.close_channel("");
-    let read = pair.client.port().unwrap().read(id);
+    let read = pair.client.streams().unwrap().read(id);
     assert_eq!(read.len() + pair.user.transfers[&id].received.len(), 10_000);
 }
 
@@ -315,10 +315,10 @@ fn garbage_before_the_handshake_is_counted_in_its_timeout() {
 fn a_broken_mux_ends_the_session() {
     let mut pair = Pair::established(Options::default());
     pair.drive_for(SECOND);
-    let id = pair.client.port().unwrap().open().unwrap();
+    let id = pair.client.streams().unwrap().open().unwrap();
     pair.drive_for(SECOND);
     pair.agent
-        .port()
+        .streams()
         .unwrap()
         .write(id, &mut Bytes::from_static(b"to be mangled"));
     let Some(Transmit::Binary(wire)) = pair.agent.poll_transmit(pair.now) else {
@@ -335,9 +335,9 @@ fn a_broken_mux_ends_the_session() {
 fn streams_opened_after_the_end_are_harmless() {
     let mut pair = Pair::established(Options::default());
     pair.close_channel("");
-    let port = pair.client.port().unwrap();
-    let id = port.open().unwrap();
-    port.write(id, &mut noise(1, 500_000));
-    port.finish(id);
+    let streams = pair.client.streams().unwrap();
+    let id = streams.open().unwrap();
+    streams.write(id, &mut noise(1, 500_000));
+    streams.finish(id);
     assert_eq!(pair.client.poll_transmit(pair.now), None);
 }

@@ -53,9 +53,9 @@ fn sent(pair: &Pair, kind: PayloadType) -> Vec<Bytes> {
 }
 
 fn write(pair: &mut Pair, text: &'static [u8]) {
-    let port = pair.client.port().unwrap();
+    let streams = pair.client.streams().unwrap();
     let mut data = Bytes::from_static(text);
-    assert_eq!(port.write(StreamId::OUTPUT, &mut data), text.len());
+    assert_eq!(streams.write(StreamId::OUTPUT, &mut data), text.len());
 }
 
 #[test]
@@ -181,13 +181,13 @@ fn a_terminals_size_goes_first_and_changes_follow() {
         let mut pair = established(options);
         let first = AgentEvent::Resized(SMALL);
         assert!(pair.agent_events.contains(&first), "{is_encrypted}");
-        let port = pair.client.port().unwrap();
+        let streams = pair.client.streams().unwrap();
         let mut keys = Bytes::from_static(b"keys");
-        port.write(StreamId::OUTPUT, &mut keys);
+        streams.write(StreamId::OUTPUT, &mut keys);
         for cols in 100..200 {
-            port.resize(Size { cols, rows: 1 });
+            streams.resize(Size { cols, rows: 1 });
         }
-        port.resize(LARGE);
+        streams.resize(LARGE);
         let before = pair.client_wires.len();
         pair.drive_for(SECOND);
         let kinds: Vec<_> = pair.client_wires[before..]
@@ -207,8 +207,8 @@ fn a_session_without_handshake_is_a_shell() {
     };
     assert_eq!(established.kind, SessionKind::Shell);
     assert_eq!(established.agent_version, None);
-    let port = pair.client.port().unwrap();
-    assert_eq!(port.open(), Err(OpenError::Exhausted));
+    let streams = pair.client.streams().unwrap();
+    assert_eq!(streams.open(), Err(OpenError::Exhausted));
     // The first message of an official client, too.
     let size = br#"{"cols":300,"rows":100}"#;
     assert_eq!(sent(&pair, PayloadType::Size), [&size[..]]);
@@ -283,8 +283,8 @@ fn signals_reach_a_command_and_nothing_else_does() {
     pair.drive_for(SECOND);
     for signal in [Signal::Interrupt, Signal::Quit] {
         let mut byte = Bytes::copy_from_slice(&[signal.byte()]);
-        let port = pair.client.port().unwrap();
-        port.write(StreamId::OUTPUT, &mut byte);
+        let streams = pair.client.streams().unwrap();
+        streams.write(StreamId::OUTPUT, &mut byte);
         pair.drive_for(SECOND);
         assert_eq!(
             pair.agent_events.last(),
@@ -314,7 +314,7 @@ fn an_exit_code_comes_after_all_output() {
         pair.drive_bounded(MINUTE, |pair| {
             pair.agent_events.contains(&AgentEvent::Exited)
         });
-        assert_eq!(pair.client.port().unwrap().exit_code(), Some(code));
+        assert_eq!(pair.client.streams().unwrap().exit_code(), Some(code));
         pair.close_channel("");
         pair.drive_for(SECOND);
         assert!(
@@ -342,7 +342,7 @@ fn documents_that_do_not_separate_outputs_report_no_exit_code() {
         pair.drive_bounded(MINUTE, |pair| {
             pair.agent_events.contains(&AgentEvent::Exited)
         });
-        assert_eq!(pair.client.port().unwrap().exit_code(), None);
+        assert_eq!(pair.client.streams().unwrap().exit_code(), None);
     }
 }
 
@@ -478,8 +478,11 @@ fn the_end_may_overtake_all_that_a_program_has_printed() {
         pair.close_channel("");
         if is_whole {
             pair.forge(0, PayloadType::Output, b"the head");
-            let port = pair.client.port().unwrap();
-            assert_eq!(port.read(StreamId::OUTPUT), &b"the head and its tail"[..]);
+            let streams = pair.client.streams().unwrap();
+            assert_eq!(
+                streams.read(StreamId::OUTPUT),
+                &b"the head and its tail"[..]
+            );
         }
         pair.drive_for(SECOND);
         let output = String::new();
@@ -507,9 +510,9 @@ fn what_does_not_belong_into_a_shell_is_passed_over() {
         pair.forge(at, kind, payload);
     }
     pair.forge(1 + strange.len() as i64, PayloadType::Output, b"still here");
-    let port = pair.client.port().unwrap();
-    assert_eq!(port.exit_code(), None);
-    assert!(port.read(StreamId::OUTPUT).ends_with(b"still here"));
+    let streams = pair.client.streams().unwrap();
+    assert_eq!(streams.exit_code(), None);
+    assert!(streams.read(StreamId::OUTPUT).ends_with(b"still here"));
     assert_eq!(pair.close_reason(), None);
     let established = |event: &&Event| matches!(event, Event::Established(_));
     assert_eq!(pair.events.iter().filter(established).count(), 1);
@@ -539,14 +542,14 @@ fn a_flood_of_both_outputs_stays_within_the_buffers() {
     }
     assert!(pair.client.is_receive_blocked());
     assert!(pair.client.buffered_len() < 400 * KIB);
-    let port = pair.client.port().unwrap();
+    let streams = pair.client.streams().unwrap();
     for id in [
         StreamId::OUTPUT,
         StreamId::ERROR,
         StreamId::OUTPUT,
         StreamId::ERROR,
     ] {
-        port.read(id);
+        streams.read(id);
     }
     assert!(!pair.client.is_receive_blocked());
 }

@@ -177,7 +177,7 @@ fn a_flipped_bit_anywhere_ends_the_session_at_the_client() {
         );
         assert!(
             pair.client
-                .port()
+                .streams()
                 .unwrap()
                 .read(StreamId::OUTPUT)
                 .is_empty()
@@ -193,8 +193,8 @@ fn a_flipped_bit_anywhere_ends_the_session_at_the_agent() {
         pair.drive_bounded(MINUTE, Pair::is_established);
         pair.drive_for(SECOND);
         pair.up.lose_if(|wire| wire[115] == 1);
-        let port = pair.client.port().unwrap();
-        port.write(StreamId::OUTPUT, &mut Bytes::from_static(b"keys"));
+        let streams = pair.client.streams().unwrap();
+        streams.write(StreamId::OUTPUT, &mut Bytes::from_static(b"keys"));
         pair.drive_for(Duration::from_millis(1));
         let mut message = sealed(&pair.client_wires).remove(0);
         let mut payload = message.payload.to_vec();
@@ -417,7 +417,7 @@ fn the_handshake_survives_bad_networks_and_lost_channels() {
         pair.drive_bounded(MINUTE, |pair| {
             pair.is_established() && pair.agent.is_drained()
         });
-        let prompt = pair.client.port().unwrap().read(StreamId::OUTPUT);
+        let prompt = pair.client.streams().unwrap().read(StreamId::OUTPUT);
         assert_eq!(prompt, noise(1, 2));
     });
 }

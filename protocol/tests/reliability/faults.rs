@@ -184,11 +184,11 @@ fn a_pause_of_the_agent_ends_with_the_next_input() {
 #[test]
 fn a_paused_agent_keeps_its_data_until_it_is_told_to_start() {
     let mut pair = Pair::established(Options::default());
-    let id = pair.client.port().unwrap().open().unwrap();
+    let id = pair.client.streams().unwrap().open().unwrap();
     pair.drive_for(Duration::from_secs(1));
     pair.signal_agent(MessageType::PausePublication);
     let mut data = Bytes::from_static(b"data");
-    pair.agent.port().unwrap().write(id, &mut data);
+    pair.agent.streams().unwrap().write(id, &mut data);
     assert_eq!(pair.agent.poll_transmit(pair.now), None);
     pair.signal_agent(MessageType::StartPublication);
     assert!(pair.agent.poll_transmit(pair.now).is_some());
@@ -268,8 +268,8 @@ fn many_streams_share_a_session() {
             pair.open(behaviour, upload).unwrap();
         }
         pair.complete(30 * MINUTE);
-        assert_eq!(pair.client.port().unwrap().stream_count(), 0);
-        assert_eq!(pair.agent.port().unwrap().stream_count(), 0);
+        assert_eq!(pair.client.streams().unwrap().stream_count(), 0);
+        assert_eq!(pair.agent.streams().unwrap().stream_count(), 0);
     });
 }
 

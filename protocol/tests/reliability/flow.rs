@@ -37,7 +37,7 @@ fn echo_time(pair: &mut Pair) -> Duration {
 }
 
 fn stalled_streams(pair: &mut Pair) -> Vec<StreamId> {
-    pair.client.port().unwrap().stalled_streams().collect()
+    pair.client.streams().unwrap().stalled_streams().collect()
 }
 
 #[test]

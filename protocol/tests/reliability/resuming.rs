@@ -157,7 +157,7 @@ fn a_pause_of_the_agent_ends_with_the_clients_return() {
 #[test]
 fn an_idle_agent_that_was_paused_is_woken_by_the_clients_return() {
     let mut pair = Pair::established(Options::default());
-    let id = pair.client.port().unwrap().open().unwrap();
+    let id = pair.client.streams().unwrap().open().unwrap();
     pair.drive_for(SECOND);
     pair.disconnect_client();
     pair.signal_agent(MessageType::PausePublication);
@@ -165,7 +165,7 @@ fn an_idle_agent_that_was_paused_is_woken_by_the_clients_return() {
     pair.connect();
     pair.drive_for(SECOND);
     pair.agent
-        .port()
+        .streams()
         .unwrap()
         .write(id, &mut Bytes::from_static(b"answer"));
     let arrived = Rc::new(Cell::new(false));
@@ -212,7 +212,7 @@ fn writes_are_taken_while_the_channel_is_lost_up_to_their_share() {
     pair.open(Behaviour::Echo, noise(1, 500 * KIB)).unwrap();
     pair.drive_for(MINUTE);
     assert_eq!(pair.client.buffered_len(), share);
-    assert!(pair.client.port().is_some());
+    assert!(pair.client.streams().is_some());
     pair.connect();
     pair.complete(20 * MINUTE);
 }

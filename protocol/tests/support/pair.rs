@@ -9,7 +9,7 @@ use ssmfwd_protocol::channel::{CloseReason, Event};
 use ssmfwd_protocol::config::Config;
 use ssmfwd_protocol::error::OpenError;
 use ssmfwd_protocol::message::{Header, Message, MessageType, PayloadType};
-use ssmfwd_protocol::port::Port;
+use ssmfwd_protocol::streams::Streams;
 use ssmfwd_protocol::{Channel, DataKey, Endpoint, StreamId, Transmit};
 use uuid::Uuid;
 
@@ -225,7 +225,11 @@ impl Pair {
     }
 
     pub(crate) fn start_transfer(&mut self, transfer: Transfer) -> Result<StreamId, OpenError> {
-        let id = self.client.port().expect("the handshake is done").open()?;
+        let id = self
+            .client
+            .streams()
+            .expect("the handshake is done")
+            .open()?;
         self.target.plan.insert(u32::from(id), transfer.behaviour);
         self.user.add(id, transfer);
         Ok(id)
@@ -275,7 +279,7 @@ impl Pair {
         let transfer = self.user.transfers.get_mut(&id).unwrap();
         if !transfer.is_done {
             transfer.is_aborted = true;
-            self.client.port().unwrap().abort(id);
+            self.client.streams().unwrap().abort(id);
         }
     }
 
@@ -440,7 +444,7 @@ impl Pair {
     /// Passes in one thing that is due, if there is one.
     fn input(&mut self) -> bool {
         let now = self.now;
-        if self.user.next_wake().is_some_and(|at| at <= now) && self.client.port().is_some() {
+        if self.user.next_wake().is_some_and(|at| at <= now) && self.client.streams().is_some() {
             return true;
         }
         if !self.client.is_receive_blocked()
@@ -483,11 +487,11 @@ impl Pair {
             }
             self.events.push(event);
         }
-        if let Some(port) = self.client.port() {
-            while let Some(event) = port.poll_event() {
+        if let Some(streams) = self.client.streams() {
+            while let Some(event) = streams.poll_event() {
                 self.user.on_event(event);
             }
-            self.user.work(self.now, port);
+            self.user.work(self.now, streams);
         }
     }
 
@@ -499,7 +503,7 @@ impl Pair {
             }
             self.agent_events.push(event);
         }
-        while let Some(event) = self.agent.port().and_then(Port::poll_event) {
+        while let Some(event) = self.agent.streams().and_then(Streams::poll_event) {
             self.target.on_event(event);
         }
         self.target.work(&mut self.agent);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use ssmfwd_protocol::agent::Agent;
-use ssmfwd_protocol::port::StreamEvent;
+use ssmfwd_protocol::streams::StreamEvent;
 use ssmfwd_protocol::{Endpoint, StreamId};
 
 use super::noise;
@@ -114,15 +114,15 @@ impl Connection {
         if self.behaviour == Behaviour::Refuse {
             return agent.refuse(id);
         }
-        let Some(port) = agent.port() else {
+        let Some(streams) = agent.streams() else {
             return;
         };
         loop {
-            port.write(id, &mut self.outbound);
+            streams.write(id, &mut self.outbound);
             if !self.outbound.is_empty() || self.behaviour == Behaviour::Stall {
                 break;
             }
-            let read = port.read(id);
+            let read = streams.read(id);
             if read.is_empty() {
                 break;
             }
@@ -137,7 +137,7 @@ impl Connection {
             _ => false,
         };
         if is_served || (self.is_finished && self.behaviour != Behaviour::Stall) {
-            port.finish(id);
+            streams.finish(id);
         }
     }
 }

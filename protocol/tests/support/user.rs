@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ssmfwd_protocol::StreamId;
-use ssmfwd_protocol::port::{Port, StreamEvent};
+use ssmfwd_protocol::streams::{StreamEvent, Streams};
 
 use super::noise;
 use super::target::Behaviour;
@@ -79,20 +79,20 @@ impl User {
     }
 
     /// Does what the connections can do; call it after events.
-    pub(crate) fn work(&mut self, now: Instant, port: &mut Port) {
+    pub(crate) fn work(&mut self, now: Instant, streams: &mut Streams) {
         let may_read = self.next_read.is_none_or(|at| at <= now);
         if !may_read && self.read_interval.is_some() {
             // Whoever has something to do is looked at again when reading is possible.
             for id in &self.dirty {
                 if let Some(transfer) = self.transfers.get_mut(id) {
-                    transfer.write(*id, port);
+                    transfer.write(*id, streams);
                 }
             }
             return;
         }
         for id in std::mem::take(&mut self.dirty) {
             if let Some(transfer) = self.transfers.get_mut(&id) {
-                transfer.work(id, port);
+                transfer.work(id, streams);
             }
         }
         self.next_read = self.read_interval.map(|interval| now + interval);
@@ -154,16 +154,16 @@ impl Transfer {
         }
     }
 
-    fn work(&mut self, id: StreamId, port: &mut Port) {
+    fn work(&mut self, id: StreamId, streams: &mut Streams) {
         if self.is_done || self.is_aborted {
             return;
         }
-        self.write(id, port);
+        self.write(id, streams);
         if self.is_stalled {
             return;
         }
         loop {
-            let read = port.read(id);
+            let read = streams.read(id);
             if read.is_empty() {
                 break;
             }
@@ -172,7 +172,7 @@ impl Transfer {
         let is_complete = match self.behaviour {
             Behaviour::Echo => self.received.len() >= self.upload.len(),
             Behaviour::Source(len) => {
-                self.received.len() >= len && (self.is_finished || !port.is_multiplexed())
+                self.received.len() >= len && (self.is_finished || !streams.is_multiplexed())
             }
             Behaviour::Talk(len) => self.received.len() >= len && self.rest.is_empty(),
             Behaviour::Sink | Behaviour::Stall => self.rest.is_empty(),
@@ -180,15 +180,15 @@ impl Transfer {
             Behaviour::Refuse => self.is_refused,
         };
         if is_complete {
-            port.finish(id);
+            streams.finish(id);
             self.is_done = true;
         }
     }
 
-    fn write(&mut self, id: StreamId, port: &mut Port) {
+    fn write(&mut self, id: StreamId, streams: &mut Streams) {
         while !self.rest.is_empty() {
             let mut piece = self.rest.split_to(self.rest.len().min(self.write_len));
-            port.write(id, &mut piece);
+            streams.write(id, &mut piece);
             if !piece.is_empty() {
                 // The rest of a short write goes back to the front.
                 let start = self.upload.len() - self.rest.len() - piece.len();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ssmfwd_protocol::agent::{self, AgentEvent, Session};
 use ssmfwd_protocol::message::{Message, MessageType};
-use ssmfwd_protocol::port::{Port, StreamEvent};
+use ssmfwd_protocol::streams::{StreamEvent, Streams};
 use ssmfwd_protocol::{Endpoint, StreamId, Transmit};
 
 use crate::recording::{Frame, Line, any_instant};
@@ -83,7 +83,7 @@ impl Agent {
             }
         }
         self.drain_events();
-        while let Some(event) = self.agent.port().and_then(Port::poll_event) {
+        while let Some(event) = self.agent.streams().and_then(Streams::poll_event) {
             if let StreamEvent::Opened(id) = event {
                 self.streams.insert(id.into(), id);
             }

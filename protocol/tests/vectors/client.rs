@@ -8,7 +8,7 @@ use serde_json::Value;
 use ssmfwd_protocol::channel::{CloseReason, Event};
 use ssmfwd_protocol::config::Config;
 use ssmfwd_protocol::message::{Message, MessageType, PayloadType};
-use ssmfwd_protocol::port::StreamEvent;
+use ssmfwd_protocol::streams::StreamEvent;
 use ssmfwd_protocol::{Channel, DataKey, Endpoint, Transmit};
 
 use crate::recording::{Frame, Line, any_instant};
@@ -101,8 +101,8 @@ impl Client {
             }
         }
         self.drain_events();
-        let port = &mut self.channel.port();
-        let stream_events = std::iter::from_fn(|| port.as_mut()?.poll_event());
+        let streams = &mut self.channel.streams();
+        let stream_events = std::iter::from_fn(|| streams.as_mut()?.poll_event());
         self.stream_events.extend(stream_events);
     }
 

@@ -52,8 +52,8 @@ fn say(agent: &mut Agent, frame: &Frame) {
         PayloadType::ExitCode => return agent.agent.exit(agent.now, 7),
         _ => return,
     };
-    let port = agent.agent.port().unwrap();
-    port.write(id, &mut bytes);
+    let streams = agent.agent.streams().unwrap();
+    streams.write(id, &mut bytes);
     assert!(bytes.is_empty());
 }
 
@@ -100,7 +100,7 @@ fn shells_are_led_as_the_official_agent_led_them() {
         assert!(replay.events.contains(&SMALL), "{name}");
         assert_eq!(replay.events.last(), Some(&AgentEvent::Exited), "{name}");
         assert_eq!(replay.states.len(), 2, "{name}");
-        let keys = replay.agent.port().unwrap().read(StreamId::OUTPUT);
+        let keys = replay.agent.streams().unwrap().read(StreamId::OUTPUT);
         assert!(keys.ends_with(b"exit\n"), "{name}: {keys:?}");
     }
     let replay = assert_alike("shell-terminate-api", SessionType::StandardStream);

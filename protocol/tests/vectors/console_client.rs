@@ -4,7 +4,7 @@ use serde_json::Value;
 use ssmfwd_protocol::channel::{CloseReason, Event};
 use ssmfwd_protocol::config::Config;
 use ssmfwd_protocol::message::{Message, PayloadType};
-use ssmfwd_protocol::port::StreamEvent;
+use ssmfwd_protocol::streams::StreamEvent;
 use ssmfwd_protocol::{Endpoint, SessionKind, StreamId};
 
 use crate::client::Client;
@@ -31,8 +31,8 @@ fn type_in(client: &mut Client, frame: &Frame) {
         Some(secret) => secret.open(false, &message.payload),
         None => message.payload,
     };
-    let port = client.channel.port().unwrap();
-    port.write(StreamId::OUTPUT, &mut keys);
+    let streams = client.channel.streams().unwrap();
+    streams.write(StreamId::OUTPUT, &mut keys);
     assert!(keys.is_empty());
 }
 
@@ -83,8 +83,8 @@ fn assert_alike(name: &str, kind: SessionKind, exit_code: Option<i32>) {
     assert_eq!(client.events.last(), Some(&Event::Closed(ended)), "{name}");
     let finished = [StreamId::OUTPUT, StreamId::ERROR].map(StreamEvent::Finished);
     assert!(client.stream_events.ends_with(&finished), "{name}");
-    let port = client.channel.port().unwrap();
-    assert_eq!(port.exit_code(), exit_code, "{name}");
+    let streams = client.channel.streams().unwrap();
+    assert_eq!(streams.exit_code(), exit_code, "{name}");
     for (id, kind) in [
         (StreamId::OUTPUT, PayloadType::Output),
         (StreamId::ERROR, PayloadType::StandardError),
@@ -96,7 +96,7 @@ fn assert_alike(name: &str, kind: SessionKind, exit_code: Option<i32>) {
                 None => message.payload,
             })
             .collect();
-        assert_eq!(port.read(id), shown, "{name}");
+        assert_eq!(streams.read(id), shown, "{name}");
     }
 }
 
@@ -150,7 +150,7 @@ fn recorded_shells_show_what_was_on_the_screen() {
         ("encrypted-interactive-command-exit7", b"out\r\nerr\r\n"),
     ] {
         let mut client = replay(&recording::read(name));
-        let port = client.channel.port().unwrap();
-        assert_eq!(port.read(StreamId::OUTPUT), screen, "{name}");
+        let streams = client.channel.streams().unwrap();
+        assert_eq!(streams.read(StreamId::OUTPUT), screen, "{name}");
     }
 }

@@ -41,25 +41,29 @@ impl Destinations {
     fn act(&mut self, agent: &mut Agent, frame: &Frame) {
         let mut payload = frame.decoded().payload;
         self.is_refusal_next |= frame.is(PayloadType::Flag);
-        let Some(port) = agent.agent.port().filter(|_| frame.is(PayloadType::Output)) else {
+        let Some(streams) = agent
+            .agent
+            .streams()
+            .filter(|_| frame.is(PayloadType::Output))
+        else {
             return;
         };
-        if !port.is_multiplexed() {
+        if !streams.is_multiplexed() {
             let (_, id) = agent.streams.last_key_value().unwrap();
-            port.write(*id, &mut payload);
+            streams.write(*id, &mut payload);
             return;
         }
         for step in self.recorded.read(&payload) {
             match step {
                 Step::Open(id) => panic!("an agent opened stream {id}"),
                 Step::Data(id, data) => {
-                    let port = agent.agent.port().unwrap();
-                    port.write(agent.streams[&id], &mut data.into());
+                    let streams = agent.agent.streams().unwrap();
+                    streams.write(agent.streams[&id], &mut data.into());
                 }
                 Step::Close(id) if std::mem::take(&mut self.is_refusal_next) => {
                     agent.agent.refuse(agent.streams[&id]);
                 }
-                Step::Close(id) => agent.agent.port().unwrap().finish(agent.streams[&id]),
+                Step::Close(id) => agent.agent.streams().unwrap().finish(agent.streams[&id]),
             }
         }
     }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use ssmfwd_protocol::channel::CloseReason;
 use ssmfwd_protocol::config::Config;
 use ssmfwd_protocol::message::{Flag, Message, PayloadType};
-use ssmfwd_protocol::port::StreamEvent;
+use ssmfwd_protocol::streams::StreamEvent;
 use ssmfwd_protocol::{Endpoint, StreamId};
 
 use crate::client::Client;
@@ -26,32 +26,32 @@ impl User {
         if frame.is(PayloadType::Flag) {
             assert_eq!(Flag::decode(&payload), Some(Flag::TerminateSession));
             client.channel.terminate(client.now);
-        } else if let Some(port) = client.channel.port()
+        } else if let Some(streams) = client.channel.streams()
             && frame.is(PayloadType::Output)
         {
-            if port.is_multiplexed() {
+            if streams.is_multiplexed() {
                 let steps = self.recorded.read(&payload);
                 steps.into_iter().for_each(|step| self.step(client, step));
             } else {
                 let open = self.streams.entry(0);
-                let id = *open.or_insert_with(|| port.open().unwrap());
-                port.write(id, &mut payload);
+                let id = *open.or_insert_with(|| streams.open().unwrap());
+                streams.write(id, &mut payload);
             }
         }
     }
 
     fn step(&mut self, client: &mut Client, step: Step) {
-        let port = client.channel.port().unwrap();
+        let streams = client.channel.streams().unwrap();
         match step {
             Step::Open(id) => {
-                let opened = port.open().unwrap();
+                let opened = streams.open().unwrap();
                 assert_eq!(u32::from(opened), id);
                 self.streams.insert(id, opened);
             }
             Step::Data(id, data) => {
-                port.write(self.streams[&id], &mut data.into());
+                streams.write(self.streams[&id], &mut data.into());
             }
-            Step::Close(id) => port.finish(self.streams[&id]),
+            Step::Close(id) => streams.finish(self.streams[&id]),
         }
     }
 }

@@ -94,7 +94,11 @@ fn cannot_connect(error: &io::Error) -> Outcome {
 }
 
 fn is_multiplexed(shared: &Shared) -> bool {
-    shared.with(|agent| agent.port().is_some_and(|port| port.is_multiplexed()))
+    shared.with(|agent| {
+        agent
+            .streams()
+            .is_some_and(|streams| streams.is_multiplexed())
+    })
 }
 
 /// Carries one connection until either direction ends: there is no half-close at the agent.

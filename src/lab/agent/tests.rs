@@ -65,7 +65,7 @@ async fn a_terminal_has_the_clients_size_at_any_time() {
     for (rows, cols) in [(24, 80), (1, 1), (500, 1000)] {
         let size = Size { cols, rows };
         let channel = &shell.tunnel.channel;
-        channel.with(|channel| channel.port().unwrap().resize(size));
+        channel.with(|channel| channel.streams().unwrap().resize(size));
         shell.send("now\n").await;
         shell.expect(&format!("{rows} {cols}\r\n")).await;
     }

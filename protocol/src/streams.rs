@@ -44,7 +44,7 @@ pub enum StreamEvent {
 /// Streams over the session's payloads: multiplexed, one at a time with an old agent, or the two of a
 /// shell or command.
 #[derive(Debug)]
-pub struct Port(Carrier);
+pub struct Streams(Carrier);
 
 #[derive(Debug)]
 enum Carrier {
@@ -53,7 +53,7 @@ enum Carrier {
     Console(Console),
 }
 
-impl Port {
+impl Streams {
     pub(crate) fn new(role: Role, kind: SessionKind, config: &Config) -> Self {
         let limits = Limits {
             stream_send_len: config.stream_send_len,
