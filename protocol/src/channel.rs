@@ -123,11 +123,12 @@ impl Channel {
         self.reliable.on_connected();
         self.doubt_output(now);
         if self.phase == Phase::Opening && !self.timers.is_set(Timer::Handshake) {
-            let limit = match self.config.may_begin_silently {
-                true => self.config.silence_timeout,
-                false => self.config.handshake_timeout,
-            };
-            self.timers.set(Timer::Handshake, now, limit);
+            self.timers
+                .set(Timer::Handshake, now, self.config.handshake_timeout);
+            if self.config.may_begin_silently {
+                self.timers
+                    .set(Timer::Silence, now, self.config.silence_delay);
+            }
         }
     }
 
@@ -298,6 +299,11 @@ impl Channel {
             return;
         }
         match &self.phase {
+            // What the agent was asked in its silence: its program runs.
+            Phase::Opening => {
+                let agreed = self.establish_without_handshake();
+                self.run(agreed);
+            }
             Phase::Settling(agreed) => self.run(*agreed),
             Phase::Closing(reason) => {
                 let reason = reason.clone();
@@ -316,6 +322,7 @@ impl Channel {
                     undecodable_count: self.undecodable_count,
                 });
             }
+            (Timer::Silence, Phase::Opening) => self.push_size(),
             (Timer::Settle, Phase::Settling(agreed)) => self.run(*agreed),
             (Timer::KeepAlive, _) => {
                 if let Some(streams) = &mut self.streams {

@@ -46,20 +46,19 @@ pub struct Config {
     pub reorder_len: usize,
     /// Retransmission timing.
     pub retransmission: Retransmission,
-    /// Time from the first connect to the end of the handshake, or to the first output where there is
+    /// Time from the first connect to the end of the handshake, or to the first sign of the program where there is
     /// none. [`Duration::MAX`] waits for ever.
     ///
     /// The agent gives up 15 s after it connects, and takes some seconds at most to start its worker.
     pub handshake_timeout: Duration,
     /// Whether the session may be that of an interactive command. Without encryption there is no handshake: the
-    /// session begins with what the command prints, or with its own end if that is nothing.
+    /// session begins with what the command prints, with the agent's word that it runs, or with its own end.
     pub may_begin_silently: bool,
-    /// Time from the first connect to the first message of a session that may begin silently, in place of
-    /// [`Self::handshake_timeout`]. [`Duration::MAX`] waits for ever.
+    /// How long nothing must have come in a session that may begin silently before the agent is asked whether the command
+    /// runs, by the size of a terminal: it acknowledges none before.
     ///
-    /// Nothing tells a command that computes from an agent that is gone. 20 minutes are the service's idle timeout, unless
-    /// the account has changed it.
-    pub silence_timeout: Duration,
+    /// 2 s: it keeps what a command prints back for the first second (`writePump`, `shell.go`).
+    pub silence_delay: Duration,
     /// How long data waits after the handshake of a session without multiplexing.
     ///
     /// The agent marks its handshake complete just after it says so, and drops what arrives in
@@ -112,7 +111,7 @@ impl Default for Config {
             retransmission: Retransmission::default(),
             handshake_timeout: Duration::from_secs(20),
             may_begin_silently: false,
-            silence_timeout: Duration::from_secs(20 * 60),
+            silence_delay: Duration::from_secs(2),
             settle_delay: Duration::from_millis(20),
             turn_delay: Duration::from_secs(2),
             close_timeout: Duration::from_secs(1),

@@ -56,11 +56,6 @@ impl Channel {
         payload: &[u8],
     ) -> Result<(), ProtocolError> {
         let mut answer = Answer::to(payload)?;
-        if self.config.may_begin_silently {
-            // It does not: the agent is there.
-            self.timers
-                .set(Timer::Handshake, now, self.config.handshake_timeout);
-        }
         self.properties = std::mem::take(&mut answer.properties);
         match (&answer.agreed, &answer.key_request) {
             (Err(refusal), _) => {
@@ -141,12 +136,15 @@ impl Channel {
                     .set(Timer::Settle, now, self.config.settle_delay);
             }
             // The streams of a shell send it again: the agent may drop this one.
-            SessionKind::Shell | SessionKind::Command => {
-                let size = self.config.terminal_size.encode().into();
-                self.control.push_back((PayloadType::Size, size));
-            }
+            SessionKind::Shell | SessionKind::Command => self.push_size(),
         }
         Ok(())
+    }
+
+    /// Has the size sent with which a terminal begins.
+    pub(super) fn push_size(&mut self) {
+        let size = self.config.terminal_size.encode().into();
+        self.control.push_back((PayloadType::Size, size));
     }
 
     /// The session has begun, without a handshake: it is that of a shell, or of an interactive command, and not encrypted.

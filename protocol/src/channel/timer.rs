@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 pub enum Timer {
     /// The handshake must be complete.
     Handshake,
+    /// An agent that may not begin with a handshake has been silent for long enough to be asked.
+    Silence,
     /// The agent can be trusted to take data.
     Settle,
     /// An old agent wants to hear something.
@@ -30,8 +32,9 @@ pub(crate) struct TimerTable {
 
 impl TimerTable {
     /// The timers that are set rather than computed.
-    const TIMERS: [Timer; 6] = [
+    const TIMERS: [Timer; 7] = [
         Timer::Handshake,
+        Timer::Silence,
         Timer::Settle,
         Timer::KeepAlive,
         Timer::Close,

@@ -402,10 +402,7 @@ fn no_flag_ends_a_shell() {
 }
 
 /// A session that may be an interactive command's, and is one's that prints nothing.
-fn silent(silence_timeout: Duration) -> Pair {
-    let mut options = Options::of(SessionType::InteractiveCommands);
-    options.config.may_begin_silently = true;
-    options.config.silence_timeout = silence_timeout;
+fn silent(options: Options) -> Pair {
     let mut pair = Pair::new(options);
     pair.host(StreamId::OUTPUT, Behaviour::Sink);
     pair.host(StreamId::ERROR, Behaviour::Sink);
@@ -414,34 +411,70 @@ fn silent(silence_timeout: Duration) -> Pair {
     pair
 }
 
+fn silent_options() -> Options {
+    let mut options = Options::of(SessionType::InteractiveCommands);
+    options.config.may_begin_silently = true;
+    options
+}
+
 #[test]
-fn a_program_that_says_nothing_is_waited_for_as_long_as_configured() {
-    for (limit, is_given_up) in [(20 * MINUTE, true), (Duration::MAX, false)] {
-        let mut pair = silent(limit);
-        pair.drive_for(15 * MINUTE);
+fn a_program_that_reads_before_it_prints_can_be_typed_into() {
+    for is_lossy in [false, true] {
+        let mut options = silent_options();
+        options.config.terminal_size = SMALL;
+        if is_lossy {
+            options = options.faults(Faults {
+                loss: 0.2,
+                ..Faults::delay(10)
+            });
+        }
+        let mut pair = silent(options);
+        pair.drive_bounded(15 * SECOND, Pair::is_established);
+        assert_eq!(pair.agent_events.last(), Some(&AgentEvent::Resized(SMALL)));
+        write(&mut pair, b"typed");
+        pair.drive_for(15 * SECOND);
+        assert_eq!(
+            &pair.target.connections[&StreamId::OUTPUT].received[..],
+            b"typed"
+        );
         assert_eq!(pair.close_reason(), None);
-        pair.drive_for(100 * MINUTE);
-        assert_eq!(pair.close_reason().is_some(), is_given_up);
     }
 }
 
 #[test]
-fn a_handshake_that_has_begun_is_not_waited_for_as_long_as_silence() {
-    let mut pair = silent(Duration::MAX);
-    let request = br#"{"AgentVersion":"3.3.987.0","RequestedClientActions":[{"ActionType":"SessionType","ActionParameters":{"SessionType":"InteractiveCommands","Properties":null}}]}"#;
-    pair.forge(0, PayloadType::HandshakeRequest, request);
+fn a_program_that_does_not_start_is_not_waited_for() {
+    let mut pair = Pair::new(silent_options());
+    // Neither its agent's acknowledgements come nor anything else.
+    pair.down.lose_if(|_| true);
+    pair.connect();
     pair.drive_for(MINUTE);
-    let reason = pair.close_reason();
-    assert!(
-        matches!(
-            reason,
-            Some(CloseReason::HandshakeTimedOut {
-                is_started: true,
-                ..
-            })
-        ),
-        "{reason:?}"
+    assert_eq!(
+        pair.close_reason(),
+        Some(CloseReason::HandshakeTimedOut {
+            is_started: false,
+            undecodable_count: 0
+        })
     );
+}
+
+#[test]
+fn an_agent_that_was_asked_in_its_silence_may_still_begin_a_handshake() {
+    for delay in [500, 2500].map(Duration::from_millis) {
+        let options = silent_options().encrypted().faults(Faults {
+            delay,
+            ..Faults::default()
+        });
+        let mut pair = Pair::new(options);
+        pair.plan(
+            StreamId::OUTPUT,
+            Behaviour::Talk(2),
+            Bytes::from_static(b"typed"),
+        );
+        pair.plan(StreamId::ERROR, Behaviour::Talk(0), Bytes::new());
+        pair.connect();
+        pair.complete(MINUTE);
+        assert_eq!(pair.close_reason(), None);
+    }
 }
 
 #[test]
@@ -450,7 +483,7 @@ fn a_program_that_prints_nothing_begins_and_ends_with_its_session() {
         output: String::new(),
         is_whole: true,
     };
-    let mut pair = silent(MINUTE);
+    let mut pair = silent(silent_options());
     pair.close_channel("");
     pair.drive_for(SECOND);
     assert!(pair.is_established());
@@ -458,7 +491,7 @@ fn a_program_that_prints_nothing_begins_and_ends_with_its_session() {
     assert_eq!(pair.user.ended, [StreamId::OUTPUT, StreamId::ERROR]);
 
     // What the service complains of has not run, and what begins with a prompt has not begun.
-    let mut failed = silent(MINUTE);
+    let mut failed = silent(silent_options());
     failed.close_channel("Unable to start command");
     let mut unexpected = Pair::new(Options::of(SHELL));
     unexpected.connect();
@@ -473,7 +506,7 @@ fn a_program_that_prints_nothing_begins_and_ends_with_its_session() {
 #[test]
 fn the_end_may_overtake_all_that_a_program_has_printed() {
     for is_whole in [true, false] {
-        let mut pair = silent(MINUTE);
+        let mut pair = silent(silent_options());
         pair.forge(1, PayloadType::Output, b" and its tail");
         pair.close_channel("");
         if is_whole {

@@ -145,12 +145,18 @@ const WITH_HANDSHAKE: [&str; 4] = [
     "AWS-StartNonInteractiveCommand",
 ];
 
+/// The document of the account's shell, which is meant where none is given.
+const SHELL_DOCUMENT: &str = "SSM-SessionManagerRunShell";
+
 impl Request {
-    /// Whether the session may stay silent at first: any that is not known to begin with a handshake may be an interactive
-    /// command's.
+    /// Whether the session may stay silent at first: any that is not known to begin with a handshake, or with the prompt of
+    /// a shell, may be an interactive command's.
     pub(super) fn may_begin_silently(&self) -> bool {
-        let document = self.document.as_deref();
-        !document.is_some_and(|name| WITH_HANDSHAKE.contains(&name))
+        match self.document.as_deref() {
+            Some(name) => !WITH_HANDSHAKE.contains(&name) && name != SHELL_DOCUMENT,
+            // Of a container, ECS chooses the document.
+            None => self.target.is_empty() || self.target.starts_with("ecs:"),
+        }
     }
 }
 
