@@ -26,6 +26,7 @@ pub mod settings;
 pub mod signals;
 pub mod spec;
 pub mod ssh;
+pub mod standard_streams;
 pub mod stream;
 pub mod terminal;
 pub mod tunnel;

@@ -4,20 +4,19 @@
 //! people goes to standard error.
 
 use std::fmt::Display;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
 use clap::error::ContextKind;
 
 use crate::cli::OutputArgs;
 use crate::failure::{Exit, Failure};
+use crate::standard_streams::StandardSink;
 
 pub use event::{Action, Event};
 pub use mapping::Mapping;
 pub use surface::{set_full_screen, take_overwritten};
 pub use writer::flush;
-
-use writer::Destination;
 
 mod event;
 pub mod findings;
@@ -86,12 +85,12 @@ impl Printer {
         match self.format {
             Format::Human | Format::Brief => {
                 if let Some(text) = self.sentence(event) {
-                    self.write(Destination::Stderr, text.into_bytes());
+                    self.write(StandardSink::Error, text.into_bytes());
                 }
             }
             Format::Json => {
                 if self.verbosity > Verbosity::Quiet || event.verbosity() == Verbosity::Quiet {
-                    self.write(Destination::Stdout, json(event));
+                    self.write(StandardSink::Output, json(event));
                 }
             }
         }
@@ -110,12 +109,12 @@ impl Printer {
 
     /// Writes text to standard output as it is, for programs that wait for it.
     pub fn verbatim(&self, text: impl Display) {
-        self.write(Destination::Stdout, text.to_string().into_bytes());
+        self.write(StandardSink::Output, text.to_string().into_bytes());
     }
 
     /// Writes text to standard error as it is, for people.
     pub fn aside(&self, text: impl Display) {
-        self.write(Destination::Stderr, text.to_string().into_bytes());
+        self.write(StandardSink::Error, text.to_string().into_bytes());
     }
 
     /// Writes the product of the command, such as a man page, to standard output.
@@ -124,10 +123,9 @@ impl Printer {
     ///
     /// When it cannot be written, except that a reader who has seen enough is no error.
     pub fn product(&self, bytes: &[u8]) -> Result<(), Failure> {
-        let mut stdout = io::stdout().lock();
-        match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        match StandardSink::Output.write_all(bytes) {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-                let failure = unwritable(&error);
+                let failure = unwritable(StandardSink::Output, &error);
                 if self.format == Format::Json {
                     // The event that it will be cannot be written either.
                     Self::new(Format::Human, self.verbosity).failure(&failure);
@@ -139,8 +137,8 @@ impl Printer {
     }
 
     /// Queues text, and says so if earlier text was dropped.
-    fn write(&self, destination: Destination, text: Vec<u8>) {
-        let dropped_count = writer::write(destination, text);
+    fn write(&self, sink: StandardSink, text: Vec<u8>) {
+        let dropped_count = writer::write(sink, text);
         if dropped_count > 0 {
             self.warning(format!(
                 "{dropped_count} lines were dropped because nobody read them"
@@ -236,27 +234,28 @@ fn misuse(text: &str) -> Failure {
     }
 }
 
-/// What follows from data that could not be written to standard output. A reader who has seen enough is no failure: the
-/// exit code is that of a program which SIGPIPE has killed.
+/// What follows from data that could not be written. A reader who has seen enough is no failure: the exit code is that of a
+/// program which SIGPIPE has killed.
 ///
 /// # Errors
 ///
 /// When there was another reason.
-pub fn stdout_failed(error: &io::Error) -> Result<ExitCode, Failure> {
+pub fn sink_failed(sink: StandardSink, error: &io::Error) -> Result<ExitCode, Failure> {
     match error.kind() {
         ErrorKind::BrokenPipe => Ok(ExitCode::from(BROKEN_PIPE)),
-        _ => Err(unwritable(error)),
+        _ => Err(unwritable(sink, error)),
     }
 }
 
 /// As shells report it: 128 and SIGPIPE's number.
 const BROKEN_PIPE: u8 = 141;
 
-fn unwritable(error: &io::Error) -> Failure {
-    Failure::new(
-        Exit::Failure,
-        format!("cannot write to standard output: {error}"),
-    )
+fn unwritable(sink: StandardSink, error: &io::Error) -> Failure {
+    let name = match sink {
+        StandardSink::Output => "standard output",
+        StandardSink::Error => "standard error",
+    };
+    Failure::new(Exit::Failure, format!("cannot write to {name}: {error}"))
 }
 
 /// The event as a line of JSON.

@@ -1,15 +1,18 @@
 //! One connection of a session, which standard input and output are the other side of: those of `ssh`.
 
+use std::io;
 use std::time::Duration;
 
 use ssmfwd_protocol::error::OpenError;
 use ssmfwd_protocol::session::SessionKind;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::failure::{Exit, Failure};
 use crate::local::stdio::{self, Carried, Input, Output, carry};
 use crate::output;
 use crate::session::Session;
+use crate::standard_streams::StandardSink;
 use crate::stream::End;
 
 /// What the connection leads to.
@@ -26,6 +29,8 @@ pub(super) struct Remote {
 pub(super) struct Bridge {
     input: Input,
     output: Output,
+    /// Whether anybody can read the output.
+    _watcher: AbortOnDropHandle<()>,
 }
 
 impl Bridge {
@@ -37,13 +42,19 @@ impl Bridge {
     ///
     /// When the system refuses what that takes.
     pub(super) fn open(abandoned: CancellationToken) -> Result<Self, Failure> {
-        let opened = stdio::input().and_then(|input| {
-            let output = stdio::output(abandoned)?;
-            Ok(Self { input, output })
-        });
-        opened.map_err(|error| {
+        let open = || Ok((Input::open()?, Output::open(StandardSink::Output)?));
+        let (input, output) = open().map_err(|error: io::Error| {
             let message = format!("cannot use standard input and output: {error}");
             Failure::new(Exit::Failure, message)
+        })?;
+        let watcher = tokio::spawn(async move {
+            stdio::abandoned().await;
+            abandoned.cancel();
+        });
+        Ok(Self {
+            input,
+            output,
+            _watcher: AbortOnDropHandle::new(watcher),
         })
     }
 
@@ -79,7 +90,8 @@ impl Bridge {
 
     /// Has the reader see the end of the data, who then need not wait for the end of the session.
     pub(super) fn close(self) {
-        self.output.close();
+        drop(self);
+        stdio::close_output();
     }
 }
 
@@ -91,7 +103,7 @@ async fn judge(carried: Carried, session: &mut Session, remote: &Remote) -> Resu
         Carried::Ended(End::Finished) => Ok(()),
         Carried::InputBroke(error) => Err(failed(format!("cannot read standard input: {error}"))),
         // A reader who has seen enough is no failure.
-        Carried::OutputBroke(error) => output::stdout_failed(&error).map(drop),
+        Carried::OutputBroke(error) => output::sink_failed(StandardSink::Output, &error).map(drop),
         Carried::Silent => {
             let failure = failed(format!(
                 "standard input ended, and nothing came from {name} for {} s",

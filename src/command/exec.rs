@@ -1,6 +1,6 @@
 //! `ssmfwd exec`: a remote command with its output, its error output and its exit code.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::pin::pin;
 use std::process::ExitCode;
 
@@ -8,16 +8,17 @@ use bytes::Bytes;
 use ssmfwd_protocol::config::Config;
 use ssmfwd_protocol::session::{SessionKind, Signal};
 use ssmfwd_protocol::version::Version;
-use tokio::io::AsyncWriteExt;
 use tokio_util::sync::CancellationToken;
 
 use super::service::{Service, close_after, greet, not_started};
 use super::shell;
 use crate::failure::{Exit, Failure};
+use crate::local::stdio::Output;
 use crate::output::{self, Printer};
 use crate::session::{Console, Session};
 use crate::settings::{ConsoleSettings, ExecSettings};
 use crate::signals::{self, Interrupts};
+use crate::standard_streams::StandardSink;
 use crate::stream::End;
 
 /// The exit code after Ctrl-C, as in shells: 128 and SIGINT's number.
@@ -31,8 +32,12 @@ const UNKNOWN: u8 = 255;
 ///
 /// When the command is not started, or its exit code is not known.
 pub async fn run(settings: ExecSettings, printer: Printer) -> Result<ExitCode, Failure> {
+    let message = "interrupted before the command was started";
+    let interrupted = Err(Failure::new(Exit::Interrupted, message));
     let settings = match settings {
-        ExecSettings::Terminal(settings) => return shell::run(settings, printer).await,
+        ExecSettings::Terminal(settings) => {
+            return shell::run_program(settings, printer, interrupted).await;
+        }
         ExecSettings::Plain(settings) => settings,
     };
     let (shutdown, mut interrupts) = signals::cancelled_but_by_interrupts()?;
@@ -45,11 +50,7 @@ pub async fn run(settings: ExecSettings, printer: Printer) -> Result<ExitCode, F
             close_after(session, &outcome, &printer).await;
             outcome
         }
-        Err(error) => {
-            let message = "interrupted before the command was started";
-            let failure = Failure::new(Exit::Interrupted, message);
-            not_started(error, &printer, Err(failure))
-        }
+        Err(error) => not_started(error, &printer, interrupted),
     };
     service.shutdown().await;
     outcome
@@ -154,7 +155,7 @@ pub(super) async fn deliver(
             end,
             is_interrupted,
         }),
-        Err(error) => output::stdout_failed(&error).map(Delivered::GivenUp),
+        Err((sink, error)) => output::sink_failed(sink, &error).map(Delivered::GivenUp),
     }
 }
 
@@ -162,32 +163,36 @@ pub(super) async fn deliver(
 ///
 /// # Errors
 ///
-/// When standard output cannot be written.
-async fn copy_outputs(console: &Console) -> io::Result<End> {
+/// When standard output or standard error cannot be written.
+async fn copy_outputs(console: &Console) -> Result<End, Unwritable> {
     let output = async {
-        let mut stdout = tokio::io::stdout();
+        let unwritable = |error| (StandardSink::Output, error);
+        let mut stdout = Output::open(StandardSink::Output).map_err(unwritable)?;
         loop {
             match console.read_output().await {
-                Ok(bytes) => {
-                    stdout.write_all(&bytes).await?;
-                    stdout.flush().await?;
-                }
-                Err(end) => return io::Result::Ok(end),
+                Ok(bytes) => stdout.write(bytes).await.map_err(unwritable)?,
+                Err(end) => return Ok(end),
             }
         }
     };
     let error = async {
-        let mut stderr = tokio::io::stderr();
+        let unwritable = |error| (StandardSink::Error, error);
+        let mut stderr = Output::open(StandardSink::Error).map_err(unwritable)?;
         while let Ok(bytes) = console.read_error().await {
-            // Messages nobody can read are no reason to end the command.
-            let _: io::Result<()> = stderr.write_all(&bytes).await;
+            match stderr.write(bytes).await {
+                // Messages nobody reads are no reason to end the command.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+                written => written.map_err(unwritable)?,
+            }
         }
-        let _: io::Result<()> = stderr.flush().await;
         Ok(())
     };
     let (end, ()) = tokio::try_join!(output, error)?;
     Ok(end)
 }
+
+/// What could not be written to, and why.
+type Unwritable = (StandardSink, io::Error);
 
 /// The agent's exit code as one of a process of this machine.
 pub(super) fn exit_code(code: i32, is_interrupted: bool, printer: &Printer) -> ExitCode {

@@ -17,6 +17,7 @@ use crate::output::{self, Printer, Verbosity};
 use crate::session::{Console, Session};
 use crate::settings::ConsoleSettings;
 use crate::signals;
+use crate::standard_streams::StandardSink;
 use crate::stream::End;
 use crate::terminal::changes::{Change, Changes};
 use crate::terminal::escape::EscapeChar;
@@ -26,12 +27,25 @@ use keyboard::Keyboard;
 use redraw::clear_after_outages;
 use screen::Screen;
 
-/// Runs a shell, or an interactive command, until it or the user ends the session.
+/// Runs a shell until it or the user ends the session.
 ///
 /// # Errors
 ///
 /// When there is no session, or it ends before its program does.
 pub async fn run(settings: ConsoleSettings, printer: Printer) -> Result<ExitCode, Failure> {
+    run_program(settings, printer, Ok(ExitCode::SUCCESS)).await
+}
+
+/// Runs a shell, or an interactive command; `interrupted` is the outcome if the user stops it before it has begun.
+///
+/// # Errors
+///
+/// As [`run`].
+pub(super) async fn run_program(
+    settings: ConsoleSettings,
+    printer: Printer,
+    interrupted: Result<ExitCode, Failure>,
+) -> Result<ExitCode, Failure> {
     let shutdown = signals::cancelled_by_signals()?;
     let service =
         Service::start_for(&settings.request, SessionKind::Shell, &settings.service).await?;
@@ -65,7 +79,7 @@ pub async fn run(settings: ConsoleSettings, printer: Printer) -> Result<ExitCode
             close_after(session, &outcome, &printer).await;
             outcome.map(ExitCode::from)
         }
-        Err(error) => not_started(error, &printer, Ok(ExitCode::SUCCESS)),
+        Err(error) => not_started(error, &printer, interrupted),
     };
     service.shutdown().await;
     outcome
@@ -109,7 +123,7 @@ pub(super) async fn use_terminal(
     if terminal_size() != size {
         console.resize(terminal_size());
     }
-    let mut screen = Screen::new();
+    let mut screen = Screen::new()?;
     let escape_char = match raw {
         Some(_) => escape_char,
         // What is not typed by a person may contain anything.
@@ -129,7 +143,9 @@ pub(super) async fn use_terminal(
         Ended::Escaped => Ok(Used::Escaped),
         Ended::BySignal => Ok(Used::Done(ExitCode::SUCCESS)),
         Ended::Failed(failure) => Err(failure),
-        Ended::Shown(Err(error)) => output::stdout_failed(&error).map(Used::Done),
+        Ended::Shown(Err(error)) => {
+            output::sink_failed(StandardSink::Output, &error).map(Used::Done)
+        }
         Ended::Shown(Ok(end)) => match (end, session.ended().await) {
             // The program on the far side is done.
             (End::Finished, _) => Ok(Used::Done(ExitCode::SUCCESS)),
@@ -165,7 +181,10 @@ async fn follow_terminal(console: &Console, raw: Option<&RawMode>) -> Failure {
     };
     loop {
         match (changes.next().await, raw) {
-            (Change::Stop, Some(raw)) => raw.suspend(),
+            // Without a shell that could continue it, a program takes no notice.
+            (Change::Stop, Some(raw)) => {
+                raw.suspend();
+            }
             // Whoever had the terminal meanwhile may have left it otherwise.
             (Change::Continue, Some(raw)) => raw.renew(),
             _ => {}

@@ -1,20 +1,17 @@
-//! Standard input, for whoever reads it, and with standard output as the two directions of a connection.
+//! Standard input, output and error, for whoever has other things to do meanwhile.
 //!
-//! One thread reads and one writes, both with calls that block, or wait where another process has made the open file
-//! non-blocking. Whatever was inherited therefore works, be it a pipe, a socket, a terminal or a file, and descriptors
-//! that other processes share keep their flags. Nobody waits for the
-//! threads: neither a writer who writes nothing nor a reader who reads nothing holds up the end of the process.
+//! A thread for each reads or writes. Nobody waits for the threads: neither a writer who writes nothing nor a reader who reads
+//! nothing holds up the end of the process.
 
-use std::fs::File;
-use std::io::{self, ErrorKind, Read, StdinLock, Write};
+use std::io::{self, ErrorKind, StdinLock};
 use std::thread;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
 pub use carry::{Carried, carry};
+
+use crate::standard_streams::{self, StandardSink};
 
 mod carry;
 
@@ -29,53 +26,29 @@ pub struct Input {
     chunks: mpsc::Receiver<io::Result<Bytes>>,
 }
 
-/// Standard output.
+/// Standard output or standard error.
 #[derive(Debug)]
 pub struct Output {
     chunks: mpsc::Sender<Bytes>,
     results: mpsc::Receiver<io::Result<()>>,
-    _watcher: AbortOnDropHandle<()>,
-}
-
-/// Takes standard input over; nothing else may use it from here on.
-///
-/// # Errors
-///
-/// When there are no threads left.
-pub fn input() -> io::Result<Input> {
-    let (read, chunks) = mpsc::channel(1);
-    thread::Builder::new()
-        .name("stdin".to_owned())
-        .spawn(move || read_all(io::stdin().lock(), &read))?;
-    Ok(Input { chunks })
-}
-
-/// Takes standard output over; nothing else may use it from here on. Must be called within a runtime.
-///
-/// `abandoned` is cancelled when nobody can read it any more, where the system tells.
-///
-/// # Errors
-///
-/// When there are no descriptors or threads left.
-pub fn output(abandoned: CancellationToken) -> io::Result<Output> {
-    let (stdout, watched) = (sys::stdout()?, sys::stdout()?);
-    let (chunks, to_write) = mpsc::channel(1);
-    let (written, results) = mpsc::channel(1);
-    thread::Builder::new()
-        .name("stdout".to_owned())
-        .spawn(move || write_all(stdout, to_write, &written))?;
-    let watcher = tokio::spawn(async move {
-        sys::abandoned(watched).await;
-        abandoned.cancel();
-    });
-    Ok(Output {
-        chunks,
-        results,
-        _watcher: AbortOnDropHandle::new(watcher),
-    })
+    /// Chunks whose result nobody has waited for to its end.
+    unanswered_count: usize,
 }
 
 impl Input {
+    /// Takes standard input over; nothing else may use it from here on.
+    ///
+    /// # Errors
+    ///
+    /// When there are no threads left.
+    pub fn open() -> io::Result<Self> {
+        let (read, chunks) = mpsc::channel(1);
+        thread::Builder::new()
+            .name("stdin".to_owned())
+            .spawn(move || read_all(io::stdin().lock(), &read))?;
+        Ok(Self { chunks })
+    }
+
     /// Returns the next bytes; `None` at the end.
     ///
     /// # Errors
@@ -87,7 +60,29 @@ impl Input {
 }
 
 impl Output {
-    /// Writes all of `bytes`, and returns when that is done.
+    /// Takes a sink over; nothing else should write to it from here on.
+    ///
+    /// # Errors
+    ///
+    /// When there are no threads left.
+    pub fn open(sink: StandardSink) -> io::Result<Self> {
+        let (chunks, to_write) = mpsc::channel(1);
+        let (written, results) = mpsc::channel(1);
+        let name = match sink {
+            StandardSink::Output => "stdout",
+            StandardSink::Error => "stderr",
+        };
+        thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || write_all(sink, to_write, &written))?;
+        Ok(Self {
+            chunks,
+            results,
+            unanswered_count: 0,
+        })
+    }
+
+    /// Writes all of `bytes`, and returns when that is done. What is cancelled is written all the same, or not at all.
     ///
     /// # Errors
     ///
@@ -95,15 +90,31 @@ impl Output {
     pub async fn write(&mut self, bytes: Bytes) -> io::Result<()> {
         let gone = || io::Error::from(ErrorKind::BrokenPipe);
         self.chunks.send(bytes).await.map_err(|_| gone())?;
-        self.results.recv().await.ok_or_else(gone)?
-    }
-
-    /// Has the reader see the end of the data, although the process goes on; where that cannot be done, the reader
-    /// sees it when the process ends.
-    pub fn close(self) {
-        if let Err(error) = sys::release_stdout() {
-            tracing::debug!(%error, "standard output stays open");
+        self.unanswered_count += 1;
+        let mut outcome = Ok(());
+        while self.unanswered_count > 0 {
+            let result = self.results.recv().await.ok_or_else(gone)?;
+            self.unanswered_count -= 1;
+            outcome = outcome.and(result);
         }
+        outcome
+    }
+}
+
+/// Waits until nobody can read standard output any more, where the system tells: files and the like have no reader. Must be
+/// called within a runtime.
+pub async fn abandoned() {
+    if let Err(error) = sys::abandoned().await {
+        tracing::trace!(%error, "standard output has no reader who could go away");
+        std::future::pending().await
+    }
+}
+
+/// Has the reader of standard output see its end, although the process goes on; where that cannot be done, the reader sees
+/// it when the process ends.
+pub fn close_output() {
+    if let Err(error) = sys::release_stdout() {
+        tracing::debug!(%error, "standard output stays open");
     }
 }
 
@@ -113,7 +124,7 @@ fn read_all(mut stdin: StdinLock<'_>, read: &mpsc::Sender<io::Result<Bytes>>) {
         if buffer.len() < MIN_READ_LEN {
             buffer = BytesMut::zeroed(READ_LEN);
         }
-        let chunk = match patiently(|| stdin.read(&mut buffer), sys::wait_for_input) {
+        let chunk = match standard_streams::read(&mut stdin, &mut buffer) {
             Ok(0) => return,
             Ok(len) => Ok(buffer.split_to(len).freeze()),
             Err(error) => Err(error),
@@ -126,38 +137,13 @@ fn read_all(mut stdin: StdinLock<'_>, read: &mpsc::Sender<io::Result<Bytes>>) {
 }
 
 fn write_all(
-    mut stdout: File,
+    sink: StandardSink,
     mut to_write: mpsc::Receiver<Bytes>,
     written: &mpsc::Sender<io::Result<()>>,
 ) {
     while let Some(bytes) = to_write.blocking_recv() {
-        if written.blocking_send(write(&mut stdout, &bytes)).is_err() {
+        if written.blocking_send(sink.write_all(&bytes)).is_err() {
             return;
-        }
-    }
-}
-
-fn write(stdout: &mut File, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match patiently(|| stdout.write(bytes), sys::wait_for_room)? {
-            0 => return Err(ErrorKind::WriteZero.into()),
-            len => bytes = bytes.get(len..).unwrap_or_default(),
-        }
-    }
-    Ok(())
-}
-
-/// Does what may block, until it is done. Another process that shares the open file may have made it non-blocking: then
-/// `wait` waits.
-fn patiently(
-    mut act: impl FnMut() -> io::Result<usize>,
-    wait: impl Fn() -> io::Result<()>,
-) -> io::Result<usize> {
-    loop {
-        match act() {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => wait()?,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            result => return result,
         }
     }
 }
@@ -168,42 +154,15 @@ mod sys {
     use std::io;
     use std::os::fd::AsFd;
 
-    use rustix::event::{PollFd, PollFlags, poll};
-    use rustix::fd::BorrowedFd;
-    use rustix::io::Errno;
     use tokio::io::Interest;
     use tokio::net::unix::pipe::Sender;
 
-    pub(super) fn stdout() -> io::Result<File> {
-        Ok(io::stdout().as_fd().try_clone_to_owned()?.into())
-    }
-
-    /// Waits until there is something to read, or never will be.
-    pub(super) fn wait_for_input() -> io::Result<()> {
-        wait(io::stdin().as_fd(), PollFlags::IN)
-    }
-
-    /// Waits until there is room to write, or nobody to read.
-    pub(super) fn wait_for_room() -> io::Result<()> {
-        wait(io::stdout().as_fd(), PollFlags::OUT)
-    }
-
-    fn wait(fd: BorrowedFd<'_>, flags: PollFlags) -> io::Result<()> {
-        match poll(&mut [PollFd::new(&fd, flags)], None) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Waits until the other end of `stdout` is closed. Files and the like have no other end.
-    pub(super) async fn abandoned(stdout: File) {
+    /// Waits until the other end of standard output is closed.
+    pub(super) async fn abandoned() -> io::Result<()> {
+        let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         // Never written to through this handle, so that it need be neither a pipe nor non-blocking.
-        if let Ok(stdout) = Sender::from_file_unchecked(stdout)
-            && stdout.ready(Interest::ERROR).await.is_ok()
-        {
-            return;
-        }
-        std::future::pending().await
+        let watched = Sender::from_file_unchecked(stdout)?;
+        watched.ready(Interest::ERROR).await.map(drop)
     }
 
     /// Closes the last descriptor of standard output: its number has to remain in use.
@@ -215,26 +174,10 @@ mod sys {
 
 #[cfg(windows)]
 mod sys {
-    use std::fs::File;
     use std::io;
-    use std::os::windows::io::AsHandle;
 
-    pub(super) fn stdout() -> io::Result<File> {
-        Ok(io::stdout().as_handle().try_clone_to_owned()?.into())
-    }
-
-    /// Handles do not share such a flag.
-    pub(super) fn wait_for_input() -> io::Result<()> {
-        Err(io::ErrorKind::WouldBlock.into())
-    }
-
-    /// As [`wait_for_input`].
-    pub(super) fn wait_for_room() -> io::Result<()> {
-        Err(io::ErrorKind::WouldBlock.into())
-    }
-
-    pub(super) async fn abandoned(_stdout: File) {
-        std::future::pending().await
+    pub(super) async fn abandoned() -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     pub(super) fn release_stdout() -> io::Result<()> {

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::surface;
+use crate::standard_streams::StandardSink;
 
 /// Entries that may wait for the writer.
 const CAPACITY: usize = 4096;
@@ -21,15 +22,8 @@ const FLUSH_STEPS: usize = 6;
 
 static QUEUE: OnceLock<Queue> = OnceLock::new();
 
-/// Where text goes.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Destination {
-    Stdout,
-    Stderr,
-}
-
 enum Entry {
-    Text(Destination, Vec<u8>),
+    Text(StandardSink, Vec<u8>),
     /// Answered once everything before it is written.
     Flush(SyncSender<()>),
 }
@@ -40,13 +34,9 @@ struct Queue {
 }
 
 /// Queues text. Returns how many texts before it had to be dropped, if it is the first that was not.
-pub(super) fn write(destination: Destination, text: Vec<u8>) -> u64 {
+pub(super) fn write(sink: StandardSink, text: Vec<u8>) -> u64 {
     let queue = QUEUE.get_or_init(Queue::start);
-    if queue
-        .entries
-        .try_send(Entry::Text(destination, text))
-        .is_ok()
-    {
+    if queue.entries.try_send(Entry::Text(sink, text)).is_ok() {
         return queue.dropped_count.swap(0, Ordering::Relaxed);
     }
     queue.dropped_count.fetch_add(1, Ordering::Relaxed);
@@ -86,12 +76,12 @@ fn run(queued: &Receiver<Entry>) {
     for entry in queued {
         // What cannot be written is dropped: nobody reads it any more.
         match entry {
-            Entry::Text(Destination::Stdout, text) => {
-                let mut stdout = io::stdout().lock();
-                let _: io::Result<()> = stdout.write_all(&text).and_then(|()| stdout.flush());
-            }
-            Entry::Text(Destination::Stderr, text) => {
-                let _: io::Result<()> = io::stderr().lock().write_all(&surface::fit(text));
+            Entry::Text(sink, text) => {
+                let text = match sink {
+                    StandardSink::Output => text,
+                    StandardSink::Error => surface::fit(text),
+                };
+                let _: io::Result<()> = sink.write_all(&text);
             }
             Entry::Flush(written) => {
                 let _: Result<(), _> = written.try_send(());
@@ -106,7 +96,7 @@ pub(super) struct LogWriter;
 
 impl Write for LogWriter {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        write(Destination::Stderr, text.to_vec());
+        write(StandardSink::Error, text.to_vec());
         Ok(text.len())
     }
 

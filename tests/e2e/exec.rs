@@ -1,11 +1,15 @@
 //! `ssmfwd exec`: what a script relies on.
 
+use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 
-use crate::support::{Client, Exit, Fixture, Random, TARGET, Terminal, bounded, receive_to_end};
+use crate::support::{
+    Client, Exit, Fixture, Random, TARGET, Terminal, bounded, eventually, receive_to_end,
+};
 
 impl Fixture {
     fn exec(&self, words: &[&str]) -> tokio::process::Command {
@@ -241,6 +245,63 @@ async fn a_command_may_have_a_terminal() {
     terminal.input("typed\r").await;
     terminal.shows("<typed>").await;
     terminal.exits(0).await;
+}
+
+/// Without encryption nothing tells of a program before it prints, but for what it is asked.
+#[tokio::test]
+async fn a_command_with_a_terminal_may_read_before_it_prints() {
+    let fixture = Fixture::new().await;
+    let mut command = fixture.command(&["exec", "--tty", TARGET, "--", "cat"]);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"typed\n").await.unwrap();
+    drop(stdin);
+    let exit = bounded("end", child.wait_with_output()).await.unwrap();
+    // As it is typed, and as the program writes it.
+    assert_eq!(String::from_utf8_lossy(&exit.stdout), "typed\r\ntyped\r\n");
+    assert!(exit.status.success());
+    fixture.no_session_left().await;
+}
+
+#[tokio::test]
+async fn a_command_that_was_interrupted_before_it_began_has_not_succeeded() {
+    for tty in [&[][..], &["--tty"]] {
+        let fixture = Fixture::with_chaos("silent").await;
+        let arguments = [&["exec"], tty, &[TARGET, "--", "true"]].concat();
+        let client = Client::spawn(fixture.command(&arguments));
+        eventually("a session", || !fixture.lab.sessions().is_empty()).await;
+        client.signal(Signal::INT);
+        client.exit().await.expect(130, &["interrupted before"]);
+        fixture.no_session_left().await;
+    }
+}
+
+/// As the descriptors of programs are that run others on the event loop of a library.
+#[tokio::test]
+async fn outputs_that_others_have_made_non_blocking_are_written_whole() {
+    const LEN: u64 = 3_000_000;
+    let fixture = Fixture::new().await;
+    for redirection in ["", ">&2"] {
+        let script = format!("head -c {LEN} /dev/zero {redirection}");
+        let mut command = fixture.exec(&["sh", "-c", &script]);
+        let (sink, mut reader) = UnixStream::pair().unwrap();
+        let inherited = Stdio::from(OwnedFd::from(sink.into_std().unwrap()));
+        match redirection {
+            "" => command.stdout(inherited),
+            _ => command.stderr(inherited),
+        };
+        let mut child = command.stdin(Stdio::null()).spawn().unwrap();
+        drop(command);
+        let received = bounded("all of it", receive_to_end(&mut reader))
+            .await
+            .unwrap();
+        assert_eq!(received.len, LEN, "{redirection:?}");
+        assert!(bounded("end", child.wait()).await.unwrap().success());
+    }
 }
 
 /// Without encryption such a session has no handshake, and its end is all that comes of it.

@@ -3,11 +3,14 @@
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
-use tokio::io::{AsyncWriteExt, Stdout};
+use bytes::Bytes;
 use tokio::time::timeout;
 
+use crate::failure::{Exit, Failure};
+use crate::local::stdio::Output;
 use crate::output;
 use crate::session::Console;
+use crate::standard_streams::StandardSink;
 use crate::stream::End;
 use crate::terminal::modes::Modes;
 
@@ -16,17 +19,26 @@ const RESTORE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Standard output, as long as the far side draws on it.
 pub(super) struct Screen {
-    stdout: Stdout,
+    stdout: Output,
     /// What the far side has set, if there is a terminal to set it on.
     modes: Option<Modes>,
 }
 
 impl Screen {
-    pub(super) fn new() -> Self {
-        Self {
-            stdout: tokio::io::stdout(),
+    /// Takes standard output over.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses what that takes.
+    pub(super) fn new() -> Result<Self, Failure> {
+        let stdout = Output::open(StandardSink::Output).map_err(|error| {
+            let message = format!("cannot write to standard output: {error}");
+            Failure::new(Exit::Failure, message)
+        })?;
+        Ok(Self {
+            stdout,
             modes: io::stdout().is_terminal().then(Modes::default),
-        }
+        })
     }
 
     /// Shows everything that comes, and returns why no more does.
@@ -44,7 +56,7 @@ impl Screen {
                 modes.follow(&bytes);
                 output::set_full_screen(modes.is_full_screen());
             }
-            self.write(&bytes).await?;
+            self.stdout.write(bytes).await?;
         }
     }
 
@@ -57,11 +69,6 @@ impl Screen {
         }
         // A terminal that does not take it has other troubles.
         let _: Result<io::Result<()>, _> =
-            timeout(RESTORE_TIMEOUT, self.write(undo.as_bytes())).await;
-    }
-
-    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stdout.write_all(bytes).await?;
-        self.stdout.flush().await
+            timeout(RESTORE_TIMEOUT, self.stdout.write(Bytes::from(undo))).await;
     }
 }
