@@ -2,6 +2,8 @@
 
 pub mod changes;
 pub mod escape;
+#[cfg(unix)]
+mod job;
 pub mod modes;
 
 use std::io::{self, IsTerminal};
@@ -34,23 +36,23 @@ impl RawMode {
         Ok(Some(Self(())))
     }
 
-    /// Makes the terminal as it was and stops the program, as Ctrl-Z does with others. Call [`RawMode::renew`] on the
-    /// signal that comes when it goes on.
+    /// Makes the terminal as it was and stops the program, as Ctrl-Z does with others; returns whether it did. Call
+    /// [`RawMode::renew`] on the signal that comes when it goes on.
     #[cfg(unix)]
-    pub fn suspend(&self) {
-        use rustix::process::{Signal, getpid, kill_process};
-
+    pub fn suspend(&self) -> bool {
         restore();
-        // Not SIGTSTP, which is handled by coming here.
-        if let Err(error) = kill_process(getpid(), Signal::STOP) {
-            tracing::warn!(%error, "cannot stop");
+        let is_stopped = job::stop();
+        if !is_stopped {
             self.renew();
         }
+        is_stopped
     }
 
     /// There are no stopped programs.
     #[cfg(not(unix))]
-    pub fn suspend(&self) {}
+    pub fn suspend(&self) -> bool {
+        false
+    }
 
     /// Makes the terminal raw after whoever had it meanwhile.
     pub fn renew(&self) {

@@ -5,9 +5,11 @@ use std::fmt::Write;
 /// Private modes (DECSET) that spoil a terminal for its next user, and whether they are on by default.
 ///
 /// Source: xterm's ctlseqs, "DEC Private Mode Set".
-const MODES: [(u16, bool); 17] = [
+const MODES: [(u16, bool); 18] = [
     // The arrow keys send other sequences.
     (1, false),
+    // Rows are counted from the top of the scrolling region.
+    (6, false),
     // Lines wrap.
     (7, true),
     // The cursor is visible.
@@ -47,6 +49,15 @@ pub struct Modes {
     are_keys_changed: bool,
     /// How often the kitty keyboard protocol was switched on.
     kitty_depth: u8,
+    /// Only some of the rows scroll (DECSTBM).
+    has_region: bool,
+    /// Letters are drawn as something else, such as lines.
+    is_charset_changed: bool,
+    /// The other one of two character sets is drawn (SO).
+    is_shifted: bool,
+    /// What is written pushes what stands there aside (IRM).
+    is_inserting: bool,
+    is_cursor_reshaped: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +66,10 @@ enum State {
     Text,
     Escape,
     Sequence,
+    /// The next byte chooses the character set, of which there are several.
+    Charset {
+        is_first: bool,
+    },
 }
 
 impl Modes {
@@ -64,12 +79,11 @@ impl Modes {
         while !rest.is_empty() {
             // Most output is text: skipped at the speed of a search.
             if self.state == State::Text {
-                let Some(at) = rest.iter().position(|byte| *byte == ESC) else {
+                let is_control = |byte: &u8| matches!(*byte, ESC | SHIFT_OUT | SHIFT_IN);
+                let Some(at) = rest.iter().position(is_control) else {
                     return;
                 };
-                rest = &rest[at + 1..];
-                self.state = State::Escape;
-                continue;
+                rest = &rest[at..];
             }
             self.on_byte(rest[0]);
             rest = &rest[1..];
@@ -79,12 +93,30 @@ impl Modes {
     fn on_byte(&mut self, byte: u8) {
         self.state = match (self.state, byte) {
             (_, ESC) => State::Escape,
+            (_, SHIFT_OUT | SHIFT_IN) => {
+                self.is_shifted = byte == SHIFT_OUT;
+                self.state
+            }
             (State::Escape, b'[') => {
                 self.sequence.clear();
                 State::Sequence
             }
             (State::Escape, b'=' | b'>') => {
                 self.is_keypad_changed = byte == b'=';
+                State::Text
+            }
+            (State::Escape, b'(' | b')' | b'*' | b'+') => State::Charset {
+                is_first: byte == b'(',
+            },
+            (State::Charset { is_first }, _) => {
+                if is_first {
+                    self.is_charset_changed = byte != ASCII;
+                }
+                State::Text
+            }
+            // A full reset.
+            (State::Escape, b'c') => {
+                *self = Self::default();
                 State::Text
             }
             (State::Sequence, 0x20..=0x3f) if self.sequence.len() < MAX_SEQUENCE_LEN => {
@@ -101,6 +133,22 @@ impl Modes {
 
     fn on_sequence(&mut self, last: u8) {
         let text = String::from_utf8_lossy(&self.sequence);
+        match (&*text, last) {
+            (rows, b'r') if rows.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b';')) => {
+                self.has_region = !rows.is_empty();
+                return;
+            }
+            ("4", b'h' | b'l') => {
+                self.is_inserting = last == b'h';
+                return;
+            }
+            ("!", b'p') => return self.on_soft_reset(),
+            (shape, b'q') if shape.ends_with(' ') => {
+                self.is_cursor_reshaped = !matches!(shape, " " | "0 ");
+                return;
+            }
+            _ => {}
+        }
         let Some((kind, parameters)) = text.split_at_checked(1) else {
             return;
         };
@@ -125,6 +173,18 @@ impl Modes {
             }
             _ => {}
         }
+    }
+
+    /// DECSTR: as at the start, but for the screen, mouse and paste.
+    fn on_soft_reset(&mut self) {
+        for ((mode, _), is_changed) in MODES.iter().zip(&mut self.is_changed) {
+            *is_changed &= !matches!(mode, 1 | 6 | 25);
+        }
+        self.is_keypad_changed = false;
+        self.has_region = false;
+        self.is_charset_changed = false;
+        self.is_shifted = false;
+        self.is_inserting = false;
     }
 
     /// Whether a program has taken the whole screen, and will give back what was on it.
@@ -155,6 +215,17 @@ impl Modes {
         for _ in 0..self.kitty_depth {
             undo.push_str("\x1b[<u");
         }
+        let others = [
+            (self.is_shifted, "\x0f"),
+            (self.is_charset_changed, "\x1b(B"),
+            (self.is_inserting, "\x1b[4l"),
+            (self.is_cursor_reshaped, "\x1b[0 q"),
+            // The cursor would be in the corner afterwards.
+            (self.has_region, "\x1b7\x1b[r\x1b8"),
+        ];
+        for (_, sequence) in others.iter().filter(|(is_changed, _)| *is_changed) {
+            undo.push_str(sequence);
+        }
         if !undo.is_empty() {
             // Whatever drew on the screen may have left its colour behind.
             undo.push_str("\x1b[0m");
@@ -165,6 +236,10 @@ impl Modes {
 }
 
 const ESC: u8 = 0x1b;
+const SHIFT_OUT: u8 = 0x0e;
+const SHIFT_IN: u8 = 0x0f;
+/// What designates it as a character set.
+const ASCII: u8 = b'B';
 
 #[cfg(test)]
 mod tests {
@@ -188,6 +263,9 @@ mod tests {
             "\x1b[?2004hls\r\x1b[?2004l",
             "\x1b[?12h\x1b[?9999h",
             "\x1b[>4;2m\x1b[>4;m\x1b[>1u\x1b[<u",
+            "\x1b[1;23r\x1b[4h\x1b(0lqk\x0e\x1b[5 q\x1b[r\x1b[4l\x1b(B\x0f\x1b[ q",
+            "\x1b)0\x1b[?1h\x1b[?25l\x1b[2;3r\x1b(0\x1b[!p",
+            "\x1b[?1049h\x1b[?1000h\x1b[2;3r\x1bc",
         ] {
             assert_eq!(undone(output), "", "{output:?}");
         }
@@ -205,6 +283,10 @@ mod tests {
             "\x1b[?1002l\x1b[?1006l\x1b[<u\x1b[0m"
         );
         assert_eq!(undone("\x1b[?7l"), "\x1b[?7h\x1b[0m");
+        assert_eq!(
+            undone("\x1b[1;5r\x1b(0\x0e\x1b[5 q\x1b[4h"),
+            "\x0f\x1b(B\x1b[4l\x1b[0 q\x1b7\x1b[r\x1b8\x1b[0m"
+        );
     }
 
     #[test]

@@ -241,20 +241,33 @@ async fn a_shell_that_dies_leaves_the_terminal_as_it_was() {
 #[tokio::test]
 async fn the_program_can_be_stopped_and_goes_on() {
     let fixture = Fixture::new().await;
-    let mut terminal = fixture.ready_shell(&[]).await;
-    let stat = format!("/proc/{}/stat", terminal.pid());
-    let is_stopped = || std::fs::read_to_string(&stat).unwrap().contains(") T ");
+    let mut terminal = Terminal::spawn_job(fixture.command(&["shell", TARGET]));
+    terminal.begin().await;
     for way in ["signal", "escape"] {
         match way {
-            "signal" => terminal.signal(Signal::TSTP),
+            "signal" => terminal.signal_job(Signal::TSTP),
             _ => terminal.input("\r~\x1a").await,
         }
-        eventually("stop", is_stopped).await;
+        terminal.shows("stopped").await;
         assert!(terminal.is_as_before(), "{way}");
-        terminal.signal(Signal::CONT);
+        terminal.input("\r").await;
         eventually("raw terminal", || !terminal.is_as_before()).await;
         assert_eq!(terminal.run("echo $((40 + 2))").await, "42\r\n");
     }
+    terminal.input("exit\r").await;
+    terminal.exits(0).await;
+}
+
+/// It would never go on.
+#[tokio::test]
+async fn a_program_without_a_shell_is_not_stopped() {
+    let fixture = Fixture::new().await;
+    let mut terminal = fixture.ready_shell(&[]).await;
+    terminal.signal(Signal::TSTP);
+    terminal.input("\r~\x1a").await;
+    terminal.shows("not stopped: ").await;
+    assert!(!terminal.is_as_before());
+    assert!(terminal.run("echo $((40 + 2))").await.ends_with("42\r\n"));
     terminal.input("exit\r").await;
     terminal.exits(0).await;
 }

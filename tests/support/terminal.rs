@@ -4,7 +4,7 @@ use std::process::ExitStatus;
 use std::sync::{Arc, Mutex};
 
 use pty_process::{OwnedReadPty, OwnedWritePty, Pts, Size};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use rustix::termios::{Termios, tcgetattr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
@@ -52,6 +52,28 @@ impl Terminal {
             pts,
             before,
         }
+    }
+
+    /// The same as a job of a shell, which says `stopped` whenever it is, and has it go on after a line.
+    pub(crate) fn spawn_job(command: Command) -> Self {
+        let script =
+            "\"$@\"; while [ $? = 147 ]; do echo 'sto''pped'; read -r _; fg >/dev/null; done";
+        let job = command.as_std();
+        let mut shell = Command::new("bash");
+        shell
+            .args(["-m", "-c", script, "bash"])
+            .arg(job.get_program())
+            .args(job.get_args());
+        if let Some(directory) = job.get_current_dir() {
+            shell.current_dir(directory);
+        }
+        for (name, value) in job.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        Self::spawn(shell)
     }
 
     /// Types or pastes.
@@ -115,6 +137,15 @@ impl Terminal {
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.pid().try_into().unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
+    }
+
+    /// Sends a signal to all processes in the foreground.
+    pub(crate) fn signal_job(&self, signal: Signal) {
+        // The terminal tells its own session only.
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let group = stat.split_ascii_whitespace().nth(7).unwrap();
+        let group = Pid::from_raw(group.parse().unwrap()).unwrap();
+        kill_process_group(group, signal).unwrap();
     }
 
     /// Whether the terminal is as the process found it.

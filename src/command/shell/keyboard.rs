@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::failure::{Exit, Failure};
-use crate::local::stdio::{self, Input};
+use crate::local::stdio::Input;
 use crate::output::{Event, Printer};
 use crate::session::Console;
 use crate::stream::End;
@@ -33,7 +33,7 @@ impl<'a> Keyboard<'a> {
     ///
     /// When the system refuses what that takes.
     pub(super) fn new(escape_char: EscapeChar, printer: &'a Printer) -> Result<Self, Failure> {
-        let input = stdio::input().map_err(|error| {
+        let input = Input::open().map_err(|error| {
             let message = format!("cannot read standard input: {error}");
             Failure::new(Exit::Failure, message)
         })?;
@@ -67,8 +67,11 @@ impl<'a> Keyboard<'a> {
                         message: self.escapes.help(),
                     }),
                     Typed::Suspend => {
-                        if let Some(raw) = raw {
-                            raw.suspend();
+                        if raw.is_some_and(|raw| !raw.suspend()) {
+                            self.printer.event(&Event::Notice {
+                                message: "not stopped: there is no shell that could continue it"
+                                    .to_owned(),
+                            });
                         }
                     }
                 }

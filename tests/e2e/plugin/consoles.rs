@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 use super::cli::{aws, signal_group, spawn_group, start_session, start_shell};
-use crate::support::{Fixture, Terminal};
+use crate::support::{Fixture, Terminal, eventually};
 
 const INTERACTIVE_DOCUMENT: &str = "AWS-StartInteractiveCommand";
 const NON_INTERACTIVE_DOCUMENT: &str = "AWS-StartNonInteractiveCommand";
@@ -193,6 +193,22 @@ async fn a_command_is_executed_in_a_container() {
         .await;
     terminal.shows("Starting session with SessionId: ").await;
     expect_shell(&mut terminal).await;
+    terminal.input("exit\r").await;
+    terminal.exits(0).await;
+    fixture.no_session_left().await;
+}
+
+/// The AWS CLI, which ignores Ctrl-Z while it waits, stops with its plugin.
+#[tokio::test]
+async fn a_shells_escape_stops_the_aws_cli_too() {
+    let fixture = Fixture::new().await;
+    let mut terminal = Terminal::spawn_job(start_shell(&fixture));
+    expect_shell(&mut terminal).await;
+    terminal.input("\r~\x1a").await;
+    terminal.shows("stopped").await;
+    terminal.input("\r").await;
+    eventually("raw terminal", || !terminal.is_as_before()).await;
+    assert_eq!(terminal.run("echo $((40 + 2))").await, "42\r\n");
     terminal.input("exit\r").await;
     terminal.exits(0).await;
     fixture.no_session_left().await;
