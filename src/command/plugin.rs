@@ -256,7 +256,9 @@ impl Start {
         report: &Report,
         abandoned: &CancellationToken,
     ) -> Result<Session, StartError> {
-        let aws = Aws::load(&self.options).await.map_err(StartError::Failed)?;
+        let aws = load(self.options, report)
+            .await
+            .map_err(StartError::Failed)?;
         let Response {
             session_id,
             token,
@@ -283,6 +285,22 @@ impl Start {
         let target = &self.request.target;
         Session::open(Arc::new(aws), started, target, options, abandoned).await
     }
+}
+
+/// Understands the configuration; without the profile, if that is what is wrong. Callers name one by habit, and with the
+/// session's token and URL in hand it is only good for the signature.
+async fn load(options: Options, report: &Report) -> Result<Aws, Failure> {
+    let failure = match Aws::load(&options).await {
+        Err(failure) if options.profile.is_some() => failure,
+        loaded => return loaded,
+    };
+    let without_profile = Options {
+        profile: None,
+        ..options
+    };
+    let aws = Aws::load(&without_profile).await?;
+    report.warn(format!("{failure}: the profile is left out"));
+    Ok(aws)
 }
 
 /// Has the upgrade signed if that is possible, as the official plugin does: the service has long taken one that is not,

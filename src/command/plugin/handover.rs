@@ -34,17 +34,13 @@ pub(super) fn receive(argument: &str) -> Result<String, Failure> {
 /// only if there is nothing to hide or the system refuses, which does not keep the session from working.
 #[cfg(unix)]
 pub(super) fn conceal(argument: &str, response: &str) {
-    if argument.starts_with(DESCRIPTORS) || response.len() > PIPE_LEN {
+    if argument.starts_with(DESCRIPTORS) {
         return;
     }
     if let Err(error) = start_anew(argument, response) {
         tracing::debug!(%error, "the token stays in the arguments or the environment");
     }
 }
-
-/// What a pipe takes without a reader, everywhere.
-#[cfg(unix)]
-const PIPE_LEN: usize = 4096;
 
 #[cfg(unix)]
 fn start_anew(argument: &str, response: &str) -> std::io::Result<()> {
@@ -53,9 +49,11 @@ fn start_anew(argument: &str, response: &str) -> std::io::Result<()> {
     use std::os::unix::process::CommandExt;
     use std::process::Command;
 
-    use rustix::io::{FdFlags, fcntl_setfd};
+    use rustix::io::{FdFlags, fcntl_setfd, ioctl_fionbio};
 
     let (reader, mut writer) = std::io::pipe()?;
+    // A pipe takes 64 KiB on Linux without a reader. What does not fit must not be waited for.
+    ioctl_fionbio(&writer, true)?;
     writer.write_all(response.as_bytes())?;
     drop(writer);
     fcntl_setfd(&reader, FdFlags::empty())?;

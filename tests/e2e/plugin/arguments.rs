@@ -94,18 +94,20 @@ async fn what_cannot_be_understood_is_a_failure() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn the_token_stays_neither_in_the_arguments_nor_in_the_environment() {
-    for variable in [
-        None,
-        Some("AWS_SSM_START_SESSION_RESPONSE"),
-        Some("AWS_SSM_START_SESSION_RESPONSE_2"),
+    for (variable, padding_len) in [
+        (None, 0),
+        (None, 30_000),
+        (Some("AWS_SSM_START_SESSION_RESPONSE"), 0),
+        (Some("AWS_SSM_START_SESSION_RESPONSE_2"), 30_000),
     ] {
         let fixture = Fixture::new().await;
         let session = started(&fixture, PORT_DOCUMENT, &[("portNumber", "7")]).await;
+        let response = response(&session) + &" ".repeat(padding_len);
         let mut command = match variable {
-            None => plugin(&fixture, &arguments(&fixture, response(&session))),
+            None => plugin(&fixture, &arguments(&fixture, response)),
             Some(name) => {
                 let mut command = plugin(&fixture, &arguments(&fixture, name.to_owned()));
-                command.env(name, response(&session));
+                command.env(name, response);
                 command
             }
         };
@@ -134,6 +136,24 @@ async fn the_token_stays_neither_in_the_arguments_nor_in_the_environment() {
         client.stop().await;
         fixture.no_session_left().await;
     }
+}
+
+/// Callers name `default` by habit, and the session is started already.
+#[tokio::test]
+async fn a_profile_that_does_not_exist_is_left_out() {
+    let fixture = Fixture::new().await;
+    let session = started(&fixture, PORT_DOCUMENT, &[("portNumber", "7")]).await;
+    let mut arguments = arguments(&fixture, response(&session));
+    arguments[3] = "default".to_owned();
+    let mut client = Client::spawn(plugin(&fixture, &arguments));
+    client.stdout_line("Waiting for connections...").await;
+    let exit = client.stop().await;
+    assert!(
+        exit.stderr.contains("the profile is left out"),
+        "{}",
+        exit.stderr
+    );
+    fixture.no_session_left().await;
 }
 
 /// The first releases that knew the plugin passed three arguments.
