@@ -9,6 +9,7 @@ pub mod options;
 mod resume;
 mod waiters;
 
+use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -17,7 +18,7 @@ use ssmfwd_protocol::channel::{CloseReason, Established};
 use ssmfwd_protocol::error::OpenError;
 use ssmfwd_protocol::{Channel, Endpoint};
 use tokio::sync::{oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -39,6 +40,9 @@ use data_key::KeyMaker;
 /// How long the end of a session may take, flag and API call together. The flag's share is
 /// [`ssmfwd_protocol::config::Config::close_timeout`].
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long the delivery of what was written may take without being worth mentioning.
+pub const UNNOTICED: Duration = Duration::from_secs(2);
 
 /// A running session. [`Session::close`] ends it; [`Session::ended`] waits for others to.
 ///
@@ -273,9 +277,11 @@ impl Session {
             self.shared.refuse_writes();
             self.shared.with(|channel| channel.finish(Instant::now()));
             if !self.carrier.is_finished() {
+                let (observer, shared) = (&self.observer, &self.shared);
                 tokio::select! {
                     _ = &mut self.carrier => {}
                     () = self.hurry.cancelled() => {}
+                    never = tell_if_slow(observer, &self.id, shared) => match never {},
                 }
             }
         }
@@ -355,6 +361,19 @@ impl Opener {
     pub fn has_received(&self) -> bool {
         self.0.lock().has_received
     }
+}
+
+/// Tells the observer when everything written takes a while to be delivered.
+async fn tell_if_slow(
+    observer: &Observer,
+    session_id: &str,
+    shared: &Shared<Channel>,
+) -> Infallible {
+    sleep(UNNOTICED).await;
+    if shared.lock().endpoint.undelivered_len() > 0 {
+        observer.notify(session_id, Notice::Delivering);
+    }
+    std::future::pending().await
 }
 
 /// Does what StartSession needs and can be interrupted without a trace: finds the target, and the credentials, for which a

@@ -94,13 +94,6 @@ pub struct Command {
     pub arguments: Vec<OsString>,
 }
 
-impl Command {
-    /// The program as the user wrote it, for people.
-    pub fn name(&self) -> String {
-        self.program.to_string_lossy().into_owned()
-    }
-}
-
 impl Settings {
     /// Checks `args` and opens the descriptor of `--ready-fd`.
     ///

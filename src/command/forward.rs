@@ -19,7 +19,7 @@ use crate::failure::{Exit, Failure};
 use crate::local::{self, Listener};
 use crate::output::{Event, Mapping, Printer};
 use crate::session::{self, Observer, Session, StartError};
-use crate::settings::{Command, ForwardSettings, Settings};
+use crate::settings::{ForwardSettings, Settings};
 use crate::signals;
 use crate::tunnel::{Broken, Plan, Tunnel};
 
@@ -107,7 +107,7 @@ async fn forward(
             .iter()
             .zip(&narrations)
             .map(|(forward, narration)| {
-                let observer = delivery.observe(narration.observer());
+                let observer = delivery.observe(narration.observer(), *printer);
                 plan(&settings, forward, observer, shutdown)
             })
             .collect();
@@ -121,7 +121,6 @@ async fn forward(
         Ok((aws, plans, sessions)) => {
             let tunnels = plans.into_iter().zip(narrations).zip(sessions).collect();
             let connections = Connections::new(*printer, settings.half_close, delivery.clone());
-            let program = settings.command.as_ref().map(Command::name);
             let run = serve(
                 &aws,
                 settings,
@@ -131,12 +130,7 @@ async fn forward(
                 printer,
                 shutdown,
             );
-            let outcome = tokio::select! {
-                biased;
-                outcome = run => outcome,
-                never = delivery.announce(program.unwrap_or_default(), printer) => match never {},
-            };
-            outcome.and_then(|exit| delivery.judge(exit))
+            run.await.and_then(|exit| delivery.judge(exit))
         }
         Err(error) => {
             let interrupted = match settings.command {

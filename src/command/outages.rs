@@ -28,6 +28,7 @@ pub(super) fn event(forward: Option<String>, session_id: &str, notice: Notice) -
             gap: seconds(gap),
             planned: is_planned,
         },
+        Notice::Delivering => Event::Delivering,
         Notice::Undelivered { len } => Event::Warning {
             message: format!(
                 "session {session_id} has ended, and {len} bytes that were sent were not acknowledged by the target"

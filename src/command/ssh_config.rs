@@ -171,11 +171,12 @@ fn in_file(path: &str) -> Result<String, Failure> {
     if path.contains(|c: char| c.is_control() || c == '"') {
         return Err(unwritable(path));
     }
-    let path = path.replace('%', "%%");
-    Ok(match path.contains(' ') {
-        true => format!("\"{path}\""),
-        false => path,
-    })
+    let is_plain = |c: char| c.is_alphanumeric() || "@%_-+=:,./~".contains(c);
+    let quoted = match path.chars().all(is_plain) {
+        true => path.to_owned(),
+        false => format!("\"{path}\""),
+    };
+    Ok(quoted.replace('%', "%%"))
 }
 
 fn unwritable(word: &str) -> Failure {
@@ -243,5 +244,15 @@ mod tests {
         assert_eq!(in_command("/opt/50%/x").unwrap(), "/opt/50%%/x");
         assert_eq!(in_file("/opt/50% x/y").unwrap(), "\"/opt/50%% x/y\"");
         assert!(in_command("/opt/a\nb").is_err());
+    }
+
+    #[test]
+    fn what_ssh_would_take_for_a_quote_is_quoted() {
+        assert_eq!(
+            in_file("/home/o'brien/key").unwrap(),
+            "\"/home/o'brien/key\""
+        );
+        assert_eq!(in_file("/home/me/key#1").unwrap(), "\"/home/me/key#1\"");
+        assert!(in_file("/home/\"me\"/key").is_err());
     }
 }

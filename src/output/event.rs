@@ -137,10 +137,7 @@ pub enum Event {
         connections: usize,
     },
     /// The command has ended, and what it has written takes a while to be delivered.
-    Delivering {
-        /// The command's program.
-        program: String,
-    },
+    Delivering,
     /// A session ended.
     Closed {
         /// Session Manager's name for the session.
@@ -209,7 +206,7 @@ impl Event {
         match self {
             Self::Error { .. } => Verbosity::Quiet,
             Self::Connected { .. }
-            | Self::Delivering { .. }
+            | Self::Delivering
             | Self::SshConfigInstalled { .. }
             | Self::Notice { .. }
             | Self::Warning { .. } => Verbosity::Normal,
@@ -414,10 +411,8 @@ impl fmt::Display for Event {
                     clause(reason)
                 )
             }
-            Self::Delivering { program } => write!(
-                f,
-                "{} has ended; waiting until what it has written is delivered, Ctrl-C gives up",
-                one_line(program)
+            Self::Delivering => f.write_str(
+                "waiting until everything that the command has written is delivered, Ctrl-C gives up",
             ),
             Self::Closed { session_id, reason } => {
                 let (session, reason) = (format!("session {session_id}"), one_line(reason));

@@ -9,7 +9,7 @@ use crate::failure::{Exit, Failure, SEE_DOCTOR};
 /// Texts of agent and service, and what to do about them.
 ///
 /// Source: `protocol/README.md`, "Texts of an end"; each is part of a longer text.
-const KNOWN_OUTPUTS: [(&str, &str); 12] = [
+const KNOWN_OUTPUTS: [(&str, &str); 13] = [
     (
         "timed out due to inactivity",
         "the account's idle timeout ended it; raise idleSessionTimeout in the session preferences, \
@@ -17,6 +17,11 @@ const KNOWN_OUTPUTS: [(&str, &str); 12] = [
     ),
     (
         "maximum duration",
+        "the account's maximum duration ended it; raise maxSessionDuration in the session preferences, \
+         or start it again",
+    ),
+    (
+        "maximum session duration",
         "the account's maximum duration ended it; raise maxSessionDuration in the session preferences, \
          or start it again",
     ),

@@ -64,6 +64,8 @@ pub enum Notice {
         /// if that takes noticeably long.
         is_planned: bool,
     },
+    /// The session is to end, and everything written to it is still being delivered.
+    Delivering,
     /// The session was ended before everything written to it was delivered.
     Undelivered {
         /// Bytes that the agent has not acknowledged, as far as is known.

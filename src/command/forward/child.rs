@@ -28,7 +28,7 @@ impl Child {
         command: &Command,
         environment: &[(String, String)],
     ) -> Result<Self, Failure> {
-        let program = command.name();
+        let program = command.program.to_string_lossy().into_owned();
         let process = process::Command::new(&command.program)
             .args(&command.arguments)
             .envs(environment.iter().map(|(name, value)| (name, value)))

@@ -14,6 +14,7 @@ use crate::local::finishing::{Finishing, Unread};
 use crate::local::pump::{HalfClose, Outcome, Transferred, pump};
 use crate::local::{Listener, LocalStream};
 use crate::output::{Event, Printer};
+use crate::session::UNNOTICED;
 use crate::spec::Forward;
 use crate::tunnel::{Gate, Passage, Refusal};
 
@@ -117,9 +118,15 @@ impl Connections {
             while self.accepting.join_next().await.is_some() {}
             self.finishing.caught_up().await
         };
+        let slow = async {
+            sleep(UNNOTICED).await;
+            self.delivery.announce(&self.printer);
+            std::future::pending().await
+        };
         let is_taken = tokio::select! {
             is_taken = taken => is_taken,
             () = shutdown.cancelled() => false,
+            is_taken = slow => is_taken,
         };
         if !is_taken {
             self.delivery.fail();

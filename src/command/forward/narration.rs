@@ -151,7 +151,7 @@ impl Outage {
             }
             Notice::Paused { .. } => !std::mem::replace(&mut self.is_paused, true),
             Notice::Resumed { .. } => self.is_over(session_id),
-            Notice::Undelivered { .. } => true,
+            Notice::Delivering | Notice::Undelivered { .. } => true,
         }
     }
 
