@@ -15,6 +15,7 @@ mod instance_connect;
 pub mod inventory;
 pub mod kms;
 mod node;
+mod pace;
 mod permission;
 pub(crate) mod region;
 mod repeatable;
@@ -54,6 +55,7 @@ pub use target::{Choice, Target};
 use credentials::CachedProvider;
 use endpoints::Endpoints;
 use identity::Identity;
+use session::Quotas;
 
 pub(crate) use error::find_cause;
 pub(crate) use sign::sign_upgrade;
@@ -83,6 +85,7 @@ pub struct Aws {
     http_client: SharedHttpClient,
     /// Host of the Systems Manager endpoint in use, for messages.
     host: String,
+    quotas: Arc<Quotas>,
 }
 
 impl fmt::Debug for Aws {

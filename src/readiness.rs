@@ -43,10 +43,15 @@ impl Readiness {
 #[cfg(unix)]
 fn open_descriptor(number: u32) -> Result<File, Failure> {
     use std::io::ErrorKind;
+    use std::os::unix::fs::OpenOptionsExt;
 
-    // Appending matters for a plain file, whose new description would start at offset 0 otherwise.
+    use rustix::fs::OFlags;
+
+    // Appending matters for a plain file, whose new description would start at offset 0 otherwise. Whoever does not read
+    // must not stop the tunnels.
     let opened = File::options()
         .append(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
         .open(format!("/dev/fd/{number}"));
     opened.map_err(|error| {
         let reason = match error.kind() == ErrorKind::NotFound {

@@ -377,10 +377,11 @@ async fn tell_if_slow(
 }
 
 /// Does what StartSession needs and can be interrupted without a trace: finds the target, and the credentials, for which a
-/// person may be asked.
+/// person may be asked, and waits until it may be called.
 async fn prepare(aws: &Aws, request: &StartSession) -> Result<String, Failure> {
     let target = aws.resolve(&request.target).await?;
     aws.credentials().await?;
+    aws.turn_to_start().await;
     Ok(target)
 }
 

@@ -67,8 +67,14 @@ pub struct Channel {
     streams: Option<Streams>,
     timers: TimerTable,
     undecodable_count: u32,
+    /// Acknowledgements sent since anything else was.
+    ack_run: u32,
     events: VecDeque<Event>,
 }
+
+/// Acknowledgements that go ahead of everything else in a row. A download makes one for each of its messages, and on a path
+/// that is too slow for them nothing else would ever have its turn.
+const MAX_ACK_RUN: u32 = 8;
 
 impl Channel {
     /// Creates the state of a session that has just been started.
@@ -98,6 +104,7 @@ impl Channel {
             streams: None,
             timers: TimerTable::default(),
             undecodable_count: 0,
+            ack_run: 0,
             events: VecDeque::new(),
         }
     }
@@ -513,14 +520,19 @@ impl Endpoint for Channel {
         if let Some(hello) = self.hello.take() {
             return Some(hello);
         }
-        let wire = self
-            .reliable
-            .poll_ack(now)
+        let is_ack_due = self.ack_run < MAX_ACK_RUN;
+        let ack = is_ack_due.then(|| self.reliable.poll_ack(now)).flatten();
+        self.ack_run = match ack {
+            Some(_) => self.ack_run + 1,
+            None => 0,
+        };
+        let wire = ack
             .or_else(|| self.poll_retransmit(now))
             .or_else(|| self.poll_control(now))
             .or_else(|| self.poll_data(now))
             .or_else(|| self.poll_nudge(now))
-            .or_else(|| self.poll_flag(now));
+            .or_else(|| self.poll_flag(now))
+            .or_else(|| self.reliable.poll_ack(now));
         wire.map(Transmit::Binary)
     }
 

@@ -64,6 +64,11 @@ pub struct Config {
     /// The agent marks its handshake complete just after it says so, and drops what arrives in
     /// between. With multiplexing a keep-alive frame is sent ahead instead.
     pub settle_delay: Duration,
+    /// How long data waits at most for the acknowledgement of what is sent ahead of it.
+    ///
+    /// 5 s: by then the agent has marked its handshake complete, however slow the path, and the acknowledgement is lost for good
+    /// if it came before a loss of the connection and the agent does not repeat it.
+    pub settle_timeout: Duration,
     /// How long nothing must have arrived before an agent without multiplexing is taken to have repeated all that
     /// was lost with an earlier WebSocket.
     ///
@@ -113,6 +118,7 @@ impl Default for Config {
             may_begin_silently: false,
             silence_delay: Duration::from_secs(2),
             settle_delay: Duration::from_millis(20),
+            settle_timeout: Duration::from_secs(5),
             turn_delay: Duration::from_secs(2),
             close_timeout: Duration::from_secs(1),
             delivery_timeout: Duration::from_secs(30),

@@ -99,6 +99,7 @@ impl Aws {
             identity,
             region: region.to_string(),
             host,
+            quotas: Arc::default(),
         })
     }
 

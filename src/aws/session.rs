@@ -5,10 +5,12 @@ use std::fmt;
 use std::time::Duration;
 
 use aws_sdk_ssm::config;
+use aws_sdk_ssm::config::retry::RetryConfig;
 use aws_sdk_ssm::error::ProvideErrorMetadata;
 use aws_sdk_ssm::types::ConnectionStatus;
 use tracing::{debug, warn};
 
+use super::pace::Pace;
 use super::repeatable::OnlyIfAnswered;
 use super::{Aws, Service, StreamUrl, Target};
 use crate::failure::{Exit, Failure, SEE_DOCTOR};
@@ -96,9 +98,33 @@ impl fmt::Debug for Token {
     }
 }
 
+/// How often the operations of sessions may be called, per account and region: the quotas of Session Manager in the AWS General
+/// Reference. Others may use them up as well.
+#[derive(Debug)]
+pub(super) struct Quotas {
+    start: Pace,
+    resume: Pace,
+    terminate: Pace,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self {
+            start: Pace::per_second(3),
+            resume: Pace::per_second(6),
+            terminate: Pace::per_second(6),
+        }
+    }
+}
+
 impl Aws {
-    /// Starts a session with the target `id`, which is what [`Aws::resolve`] makes of the request's. The caller must
-    /// see to it that it is terminated.
+    /// Waits until another session may be started.
+    pub async fn turn_to_start(&self) {
+        self.quotas.start.turn().await;
+    }
+
+    /// Starts a session with the target `id`, which is what [`Aws::resolve`] makes of the request's, at its
+    /// [turn](Self::turn_to_start). The caller must see to it that it is terminated.
     ///
     /// # Errors
     ///
@@ -121,7 +147,11 @@ impl Aws {
             .set_parameters((!parameters.is_empty()).then(|| parameters.into_iter().collect()))
             .set_reason(request.reason.clone())
             .customize()
-            .config_override(config::Builder::new().retry_classifier(OnlyIfAnswered))
+            .config_override(
+                config::Builder::new()
+                    .retry_classifier(OnlyIfAnswered)
+                    .retry_config(RetryConfig::standard().with_max_attempts(START_ATTEMPTS)),
+            )
             .send()
             .await;
         let output = match result {
@@ -191,6 +221,7 @@ impl Aws {
             true => ResumeError::Refused(failure),
             false => ResumeError::Credentials(failure),
         })?;
+        self.quotas.resume.turn().await;
         let request = self.client.resume_session().session_id(session_id);
         let output = match request.send().await {
             Ok(output) => output,
@@ -238,6 +269,7 @@ impl Aws {
     /// As [`start_session`](Self::start_session), except for the target.
     pub async fn terminate_session(&self, session_id: &str) -> Result<(), Failure> {
         self.credentials().await?;
+        self.quotas.terminate.turn().await;
         let request = self.client.terminate_session().session_id(session_id);
         match request.send().await {
             Ok(_) => Ok(()),
@@ -263,6 +295,10 @@ impl Aws {
         }
     }
 }
+
+/// How often StartSession is called when the service answers that it is called too often, or cannot answer: until about ten seconds
+/// are over.
+const START_ATTEMPTS: u32 = 5;
 
 /// Longest wait for the termination of a session that is given up.
 const ABANDON_DEADLINE: Duration = Duration::from_secs(3);

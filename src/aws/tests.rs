@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_credential_types::Credentials;
 use serde_json::{Value, json};
@@ -146,6 +146,31 @@ async fn a_start_the_service_throttles_is_repeated() {
     let failure = start_with(&aws).await.unwrap_err();
     assert!(failure.message.contains("Rate exceeded"), "{failure}");
     assert!(calls.lock().unwrap().len() > 1);
+}
+
+/// As the service does by default, which lets three calls a second through.
+#[tokio::test]
+async fn many_sessions_are_started_no_faster_than_the_service_allows() {
+    static CALLS: Mutex<Vec<Instant>> = Mutex::new(Vec::new());
+    let (aws, _) = api(|_| {
+        let mut calls = CALLS.lock().unwrap();
+        calls.retain(|at| at.elapsed() < Duration::from_millis(900));
+        calls.push(Instant::now());
+        if calls.len() > 6 {
+            return error("ThrottlingException", "Rate exceeded");
+        }
+        let url = "wss://ssmmessages.us-east-1.amazonaws.com/v1/data-channel/u-1";
+        let body = json!({"SessionId": "u-1", "TokenValue": "T0KEN", "StreamUrl": url});
+        (200, body.to_string())
+    })
+    .await;
+    let starting = (0..12).map(async |_| {
+        aws.turn_to_start().await;
+        start_with(&aws).await
+    });
+    for started in futures_util::future::join_all(starting).await {
+        started.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -90,7 +90,7 @@ async fn forward(
             Narration::new(*printer, digest.clone(), mapping)
         })
         .collect();
-    let delivery = Delivery::default();
+    let delivery = Delivery::new(shutdown.child_token());
     let started = async {
         let aws = service.aws(shutdown).await?;
         match settle(&aws, &settings.target, printer, shutdown).await {
@@ -108,7 +108,7 @@ async fn forward(
             .zip(&narrations)
             .map(|(forward, narration)| {
                 let observer = delivery.observe(narration.observer(), *printer);
-                plan(&settings, forward, observer, shutdown)
+                plan(&settings, forward, observer, delivery.hurry())
             })
             .collect();
         let sessions = match settings.is_lazy {
@@ -161,7 +161,7 @@ fn plan(
     settings: &Settings,
     forward: &ForwardSettings,
     observer: Observer,
-    shutdown: &CancellationToken,
+    hurry: CancellationToken,
 ) -> Plan {
     let config = Config {
         payload_len: settings.payload_len,
@@ -180,7 +180,7 @@ fn plan(
             liveness: settings.liveness,
             can_resume: settings.reconnects,
             observer,
-            hurry: shutdown.clone(),
+            hurry,
             ..session::Options::default()
         },
         restarts: settings.reconnects,
@@ -320,6 +320,9 @@ async fn attend(
             None => Ok(ExitCode::SUCCESS),
         },
     };
+    if outcome.is_err() {
+        connections.give_up();
+    }
     match (outcome, &mut child) {
         (Err(failure), Some(child)) => outlive(child, failure, printer).await,
         (outcome, _) => outcome,

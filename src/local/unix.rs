@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream as BlockingUnixStream;
+use std::os::unix::net::{SocketAddr, UnixStream as BlockingUnixStream};
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
 
@@ -32,6 +32,8 @@ impl UnixSocket {
         };
         // The current directory may change, and `x.sock` has an empty parent.
         let path = std::path::absolute(path).map_err(|error| failure(explain(&error)))?;
+        // The socket itself is bound under a shorter one.
+        SocketAddr::from_pathname(&path).map_err(|error| failure(explain(&error)))?;
         clear_the_way(&path).map_err(failure)?;
         bind_private(&path).map_err(|error| failure(explain(&error)))
     }

@@ -39,7 +39,26 @@ pub(crate) async fn connect(host: &str, port: u16) -> Result<TcpStream, Failure>
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "cannot turn Nagle's algorithm off");
     }
+    if let Err(error) = limit_unsent(&stream) {
+        debug!(%error, "cannot keep the system from queueing much");
+    }
     Ok(stream)
+}
+
+/// Bytes that may wait in the system to be sent; what waits here still can be overtaken.
+#[cfg(target_os = "linux")]
+const MAX_UNSENT_LEN: u32 = 64 * 1024;
+
+/// Has the system take no more than it can send soon, so that what is urgent waits behind little.
+#[cfg(target_os = "linux")]
+fn limit_unsent(stream: &TcpStream) -> io::Result<()> {
+    socket2::SockRef::from(stream).set_tcp_notsent_lowat(MAX_UNSENT_LEN)
+}
+
+/// There is no such limit, or no safe way to set it.
+#[cfg(not(target_os = "linux"))]
+fn limit_unsent(_stream: &TcpStream) -> io::Result<()> {
+    Ok(())
 }
 
 /// Looks up the addresses of `host`, the resolver's favourite first.

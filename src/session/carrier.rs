@@ -186,6 +186,11 @@ impl Carrier {
     ) -> Result<Socket, Ended> {
         self.shared
             .with(|channel| channel.handle_disconnected(Instant::now().into_std()));
+        let has_streams = self.shared.with(|channel| {
+            let streams = channel.streams();
+            streams.is_some_and(|streams| streams.stream_count() > 0)
+        });
+        let _users_of_streams = has_streams.then(|| self.waiters.join());
         let waiting = drive(&self.shared, Offline, |event| on_event(event, &mut None));
         let observer = &self.options.observer;
         let resumer = Resumer::new(

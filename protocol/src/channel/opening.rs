@@ -116,6 +116,15 @@ impl Channel {
         self.establish(agreed, complete.customer_message);
         self.phase = Phase::Settling(agreed);
         self.barrier = None;
+        self.timers.stop(Timer::Handshake);
+        let one_at_a_time = SessionKind::Port {
+            is_multiplexed: false,
+        };
+        let limit = match agreed.kind == one_at_a_time {
+            true => self.config.settle_delay,
+            false => self.config.settle_timeout,
+        };
+        self.timers.set(Timer::Settle, now, limit);
         match agreed.kind {
             SessionKind::Port {
                 is_multiplexed: true,
@@ -131,10 +140,7 @@ impl Channel {
             }
             SessionKind::Port {
                 is_multiplexed: false,
-            } => {
-                self.timers
-                    .set(Timer::Settle, now, self.config.settle_delay);
-            }
+            } => {}
             // The streams of a shell send it again: the agent may drop this one.
             SessionKind::Shell | SessionKind::Command => self.push_size(),
         }

@@ -9,6 +9,8 @@ use bytes::Bytes;
 
 use super::{Channel, Timer};
 use crate::message::{Flag, PayloadType};
+use crate::smux::KEEP_ALIVE_FRAME;
+use crate::streams::Streams;
 
 impl Channel {
     /// There is another WebSocket, here or at the agent: the one before may have taken messages with it that none came
@@ -45,18 +47,29 @@ impl Channel {
     /// Returns the next message to be sent again.
     pub(super) fn poll_retransmit(&mut self, now: Instant) -> Option<Bytes> {
         let wire = self.reliable.poll_retransmit(now)?;
-        self.is_nudge_due = self.disconnect.is_some() && self.reliable.presumes_delivery();
+        let is_last = self.disconnect.is_some() || self.is_finishing;
+        self.is_nudge_due = is_last && self.reliable.presumes_delivery();
         Some(wire)
     }
 
-    /// Says DisconnectToPort once more, with a number of its own, behind what is sent again before it.
+    /// Says something without effect, with a number of its own, behind what is sent again before it.
     ///
     /// Agents that do not acknowledge a repetition tell by acknowledging what comes after it that they have had it,
-    /// and nothing else comes after the flag. They close a connection twice without complaint.
+    /// and nothing else comes after a DisconnectToPort flag, or after the last that is to be delivered. They close a
+    /// connection twice without complaint.
     pub(super) fn poll_nudge(&mut self, now: Instant) -> Option<Bytes> {
-        let is_due = std::mem::take(&mut self.is_nudge_due) && self.disconnect.is_some();
-        let flag = Flag::DisconnectToPort.encode();
-        is_due.then(|| self.reliable.push_control(now, PayloadType::Flag, &flag))
+        if !std::mem::take(&mut self.is_nudge_due) {
+            return None;
+        }
+        let is_multiplexed = self.streams.as_ref().is_some_and(Streams::is_multiplexed);
+        let (kind, payload) = match is_multiplexed {
+            true => (PayloadType::Output, KEEP_ALIVE_FRAME.as_slice()),
+            false if self.disconnect.is_some() => {
+                (PayloadType::Flag, &Flag::DisconnectToPort.encode()[..])
+            }
+            false => return None,
+        };
+        Some(self.reliable.push_control(now, kind, payload))
     }
 
     /// The agent has had nothing to repeat for so long that nothing is missing.

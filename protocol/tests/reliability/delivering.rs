@@ -87,6 +87,26 @@ fn without_headway_the_end_comes_and_tells_what_is_left() {
     assert!(pair.client.undelivered_len() > 0);
 }
 
+/// Agents before 3.2.1041 do not acknowledge what they have had already.
+#[test]
+fn a_lost_last_acknowledgement_of_an_old_agent_does_not_hold_the_end_up() {
+    let (mut pair, id) = uploading(Options {
+        agent_version: "3.1.1511.0",
+        ..Options::default()
+    });
+    pair.down
+        .lose_if(|wire| wire[4..].starts_with(b"acknowledge"));
+    pair.client.finish(pair.now);
+    pair.drive_bounded(SECOND, |pair| received_len(pair, id) == LEN);
+    pair.disconnect_client();
+    pair.down.lose_no_more();
+    pair.connect();
+    let start = pair.now;
+    pair.drive_bounded(MINUTE, is_closed);
+    assert!(pair.now - start < 15 * SECOND, "{:?}", pair.now - start);
+    assert_eq!(pair.client.undelivered_len(), 0);
+}
+
 #[test]
 fn an_idle_session_ends_at_once() {
     let mut pair = Pair::established(Options::default());

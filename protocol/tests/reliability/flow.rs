@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ssmfwd_protocol::config::Config;
-use ssmfwd_protocol::{Endpoint, StreamId};
+use ssmfwd_protocol::{Endpoint, StreamId, Transmit};
 
 use crate::support::{Behaviour, Faults, Options, Pair, noise};
 
@@ -34,6 +34,31 @@ fn echo_time(pair: &mut Pair) -> Duration {
     let id = pair.open(Behaviour::Echo, noise(1, 64)).unwrap();
     pair.drive_bounded(MINUTE, |pair| pair.user.transfers[&id].is_done);
     pair.now - start
+}
+
+#[test]
+fn acknowledgements_leave_room_for_data() {
+    let mut pair = Pair::established(Options::default());
+    pair.drive_for(SECOND);
+    let streams = pair.client.streams().unwrap();
+    let id = streams.open().unwrap();
+    streams.write(id, &mut noise(1, 64));
+    // Each is acknowledged, a repetition too.
+    let mut sent = pair.agent_wires.iter();
+    let repetition = sent.find(|wire| wire[4..].starts_with(b"output_stream_data"));
+    let repetition = repetition.unwrap().clone();
+    for _ in 0..100 {
+        pair.client.handle_message(pair.now, repetition.clone());
+    }
+    let transmitted = std::iter::from_fn(|| pair.client.poll_transmit(pair.now));
+    let is_data: Vec<bool> = transmitted
+        .map(|transmit| match transmit {
+            Transmit::Binary(wire) => wire[4..].starts_with(b"input_stream_data"),
+            Transmit::Text(_) => false,
+        })
+        .collect();
+    assert_eq!(is_data.len(), 101);
+    assert!(is_data[..10].contains(&true), "{is_data:?}");
 }
 
 fn stalled_streams(pair: &mut Pair) -> Vec<StreamId> {

@@ -216,3 +216,27 @@ fn writes_are_taken_while_the_channel_is_lost_up_to_their_share() {
     pair.connect();
     pair.complete(20 * MINUTE);
 }
+
+/// The acknowledgement of what goes ahead of all data dies with the connection, and old agents give it once.
+#[test]
+fn a_connection_lost_just_after_the_handshake_ends_nothing() {
+    for agent_version in ["3.1.1511.0", "3.3.987.0"] {
+        let mut pair = Pair::new(Options {
+            agent_version,
+            ..Options::default()
+        });
+        pair.down
+            .lose_if(|wire| wire[4..].starts_with(b"acknowledge"));
+        pair.connect();
+        pair.drive_bounded(Duration::from_secs(15), Pair::is_established);
+        pair.disconnect_client();
+        pair.drive_for(Duration::from_secs(40));
+        pair.down.lose_no_more();
+        pair.connect();
+        let id = pair.open(Behaviour::Echo, noise(1, 5000)).unwrap();
+        pair.drive_bounded(Duration::from_secs(60), |pair| {
+            pair.user.transfers[&id].is_done
+        });
+        assert_eq!(pair.close_reason(), None);
+    }
+}

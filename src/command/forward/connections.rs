@@ -143,6 +143,11 @@ impl Connections {
             () = shutdown.cancelled() => {}
         }
     }
+
+    /// The forwards have failed, and their connections with them: nothing is waited for any more.
+    pub(super) fn give_up(&self) {
+        self.delivery.give_up();
+    }
 }
 
 impl Drop for Connections {

@@ -4,16 +4,20 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::failure::{Exit, Failure};
 use crate::output::{Event, Printer};
 use crate::session::{Notice, Observer};
 
 /// What is known of the delivery, by whoever has a part in it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Delivery(Arc<State>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    /// Cancelled when nothing is to be waited for any more.
+    hurry: CancellationToken,
     /// The command has ended, and everything it has written is to be delivered.
     is_due: AtomicBool,
     is_announced: AtomicBool,
@@ -21,6 +25,26 @@ struct State {
 }
 
 impl Delivery {
+    /// Nothing is waited for once `hurry` is cancelled.
+    pub(super) fn new(hurry: CancellationToken) -> Self {
+        Self(Arc::new(State {
+            hurry,
+            is_due: AtomicBool::new(false),
+            is_announced: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
+        }))
+    }
+
+    /// For whoever waits.
+    pub(super) fn hurry(&self) -> CancellationToken {
+        self.0.hurry.clone()
+    }
+
+    /// There is nobody left for whom anything should be delivered.
+    pub(super) fn give_up(&self) {
+        self.0.hurry.cancel();
+    }
+
     /// From now on, everything counts.
     pub(super) fn begin(&self) {
         self.0.is_due.store(true, Ordering::Relaxed);
