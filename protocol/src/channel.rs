@@ -2,6 +2,7 @@
 //!
 //! The one type that sees all layers; it dispatches between them and keeps the order of the session.
 
+mod answer;
 mod delivery;
 mod event;
 mod opening;
@@ -31,6 +32,7 @@ use crate::reliable::{Payload, Reliable, Side};
 use crate::session::SessionKind;
 use crate::streams::Streams;
 use crate::version::{CLIENT_VERSION, Version};
+use answer::Answers;
 use phase::Phase;
 
 /// A data channel as the client sees it. See the crate's documentation for how to drive it.
@@ -67,6 +69,7 @@ pub struct Channel {
     streams: Option<Streams>,
     timers: TimerTable,
     undecodable_count: u32,
+    answers: Answers,
     /// Acknowledgements sent since anything else was.
     ack_run: u32,
     events: VecDeque<Event>,
@@ -104,6 +107,7 @@ impl Channel {
             streams: None,
             timers: TimerTable::default(),
             undecodable_count: 0,
+            answers: Answers::default(),
             ack_run: 0,
             events: VecDeque::new(),
         }
@@ -195,6 +199,7 @@ impl Channel {
                 self.reliable.on_acknowledge(now, &message.payload);
                 self.on_acked(now);
                 if self.reliable.unacked_len() < unacked_len {
+                    self.on_answer(now);
                     self.on_progress(now);
                 }
             }
@@ -339,6 +344,7 @@ impl Channel {
                     .set(Timer::KeepAlive, now, self.config.keep_alive_interval);
             }
             (Timer::Turn, _) => self.on_turn(now),
+            (Timer::Answer, _) => self.on_unanswered(),
             (Timer::Delivery, _) => self.terminate(now),
             (Timer::Close, Phase::Closing(reason)) => {
                 let reason = reason.clone();
@@ -491,6 +497,7 @@ impl Endpoint for Channel {
         self.is_connected = false;
         self.hello = None;
         self.timers.stop(Timer::Turn);
+        self.forget_answers();
         if let Phase::Closing(reason) = &self.phase {
             let reason = reason.clone();
             self.close(reason);
@@ -533,6 +540,7 @@ impl Endpoint for Channel {
             .or_else(|| self.poll_nudge(now))
             .or_else(|| self.poll_flag(now))
             .or_else(|| self.reliable.poll_ack(now));
+        self.expect_answer(now);
         wire.map(Transmit::Binary)
     }
 

@@ -81,6 +81,11 @@ pub struct Config {
     ///
     /// Most outages are over by then, and a person waits for the end.
     pub delivery_timeout: Duration,
+    /// How long the agent may acknowledge nothing of what is under way, over one connection, before
+    /// [`Event::Unanswered`](crate::channel::Event::Unanswered) tells.
+    ///
+    /// 45 s: longer than it takes to notice that the connection itself is dead.
+    pub answer_timeout: Duration,
     /// How long messages are waited for that the end of the session has overtaken, where some are known to
     /// be missing.
     ///
@@ -122,6 +127,7 @@ impl Default for Config {
             turn_delay: Duration::from_secs(2),
             close_timeout: Duration::from_secs(1),
             delivery_timeout: Duration::from_secs(30),
+            answer_timeout: Duration::from_secs(45),
             drain_timeout: Duration::from_millis(500),
             keep_alive: false,
             keep_alive_interval: Duration::from_secs(10),

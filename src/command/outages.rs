@@ -28,6 +28,24 @@ pub(super) fn event(forward: Option<String>, session_id: &str, notice: Notice) -
             gap: seconds(gap),
             planned: is_planned,
         },
+        Notice::Unanswered { silence } => Event::Waiting {
+            forward,
+            session_id: Some(session_id),
+            reason: format!(
+                "the target's agent has acknowledged nothing for {} s",
+                silence.as_secs()
+            ),
+            hint: Some(
+                "it may be gone, or what it is connected to does not read: check the target"
+                    .to_owned(),
+            ),
+        },
+        Notice::Answered { gap } => Event::Resumed {
+            forward,
+            session_id,
+            gap: seconds(gap),
+            planned: false,
+        },
         Notice::Delivering => Event::Delivering,
         Notice::Undelivered { len } => Event::Warning {
             message: format!(

@@ -137,9 +137,23 @@ impl Carrier {
         let watched = Watched::new(socket, self.options.liveness, activity.clone());
         let (shared, key_maker) = (&self.shared, &mut self.key_maker);
         let established = &mut self.established;
+        let (options, session_id) = (&self.options, &self.session_id);
         let mut driving = pin!(drive(shared, watched, |event| match event {
             Event::DataKeyNeeded { key_id, challenge } => {
                 key_maker.answer(shared, key_id, challenge);
+                ControlFlow::Continue(())
+            }
+            Event::Unanswered => {
+                let silence = options.config.answer_timeout;
+                options
+                    .observer
+                    .notify(session_id, Notice::Unanswered { silence });
+                ControlFlow::Continue(())
+            }
+            Event::Answered(gap) => {
+                options
+                    .observer
+                    .notify(session_id, Notice::Answered { gap });
                 ControlFlow::Continue(())
             }
             event => on_event(event, established),

@@ -64,6 +64,16 @@ pub enum Notice {
         /// if that takes noticeably long.
         is_planned: bool,
     },
+    /// There is a connection, and the agent has acknowledged nothing for so long: everything waits.
+    Unanswered {
+        /// How long.
+        silence: Duration,
+    },
+    /// The agent has acknowledged something, after [`Self::Unanswered`].
+    Answered {
+        /// How long it had not.
+        gap: Duration,
+    },
     /// The session is to end, and everything written to it is still being delivered.
     Delivering,
     /// The session was ended before everything written to it was delivered.

@@ -1,6 +1,7 @@
 //! What a channel tells its driver.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::error::{ProtocolError, Unsupported};
 use crate::session::SessionKind;
@@ -21,6 +22,11 @@ pub enum Event {
     },
     /// The session has begun: its streams are there, or can be opened.
     Established(Established),
+    /// The agent has acknowledged nothing for [`Config::answer_timeout`](crate::config::Config::answer_timeout), although there is
+    /// a connection: it is gone, or the destination takes nothing. Everything waits.
+    Unanswered,
+    /// It has, after [`Self::Unanswered`], this long since the last time.
+    Answered(Duration),
     /// The channel has ended; nothing follows.
     Closed(CloseReason),
 }

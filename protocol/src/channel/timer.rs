@@ -20,6 +20,8 @@ pub enum Timer {
     Turn,
     /// Something of what is to be delivered before the end must have been acknowledged.
     Delivery,
+    /// The agent must have acknowledged something of what is under way.
+    Answer,
     /// An unacknowledged message is due again.
     Retransmit,
 }
@@ -32,7 +34,7 @@ pub(crate) struct TimerTable {
 
 impl TimerTable {
     /// The timers that are set rather than computed.
-    const TIMERS: [Timer; 7] = [
+    const TIMERS: [Timer; 8] = [
         Timer::Handshake,
         Timer::Silence,
         Timer::Settle,
@@ -40,6 +42,7 @@ impl TimerTable {
         Timer::Close,
         Timer::Turn,
         Timer::Delivery,
+        Timer::Answer,
     ];
 
     /// Sets the timer; a deadline beyond all time is none.

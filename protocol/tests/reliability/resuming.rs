@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ssmfwd_protocol::Endpoint;
+use ssmfwd_protocol::channel::Event;
 use ssmfwd_protocol::config::Config;
 use ssmfwd_protocol::message::{Message, MessageType};
 
@@ -239,4 +240,38 @@ fn a_connection_lost_just_after_the_handshake_ends_nothing() {
         });
         assert_eq!(pair.close_reason(), None);
     }
+}
+
+#[test]
+fn an_agent_that_is_gone_is_told_of_and_waited_for() {
+    let told = |pair: &Pair| {
+        let is_told = |event: &&Event| matches!(event, Event::Unanswered | Event::Answered(_));
+        let told: Vec<Event> = pair.events.iter().filter(is_told).cloned().collect();
+        told
+    };
+    let mut pair = Pair::established(Options::default());
+    let id = pair.open(Behaviour::Echo, noise(1, 5000)).unwrap();
+    pair.drive_for(600 * SECOND);
+    assert_eq!(told(&pair), []);
+
+    pair.disconnect_agent();
+    let other = pair.open(Behaviour::Echo, noise(2, 5000)).unwrap();
+    pair.drive_for(44 * SECOND);
+    assert_eq!(told(&pair), []);
+    pair.drive_for(2 * SECOND);
+    assert_eq!(told(&pair), [Event::Unanswered]);
+    pair.drive_for(14 * SECOND);
+    pair.connect();
+    pair.drive_for(20 * SECOND);
+    let [Event::Unanswered, Event::Answered(gap)] = told(&pair)[..] else {
+        panic!("{:?}", told(&pair));
+    };
+    assert!((60..75).contains(&gap.as_secs()), "{gap:?}");
+    assert!(pair.user.transfers[&id].is_done && pair.user.transfers[&other].is_done);
+
+    // A lost connection has words of its own.
+    pair.open(Behaviour::Echo, noise(3, 5000)).unwrap();
+    pair.disconnect_client();
+    pair.drive_for(600 * SECOND);
+    assert_eq!(told(&pair).len(), 2);
 }

@@ -151,7 +151,10 @@ impl Outage {
             }
             Notice::Paused { .. } => !std::mem::replace(&mut self.is_paused, true),
             Notice::Resumed { .. } => self.is_over(session_id),
-            Notice::Delivering | Notice::Undelivered { .. } => true,
+            Notice::Unanswered { .. }
+            | Notice::Answered { .. }
+            | Notice::Delivering
+            | Notice::Undelivered { .. } => true,
         }
     }
 
