@@ -16,6 +16,7 @@ pub mod inventory;
 pub mod kms;
 mod node;
 mod pace;
+mod partition;
 mod permission;
 pub(crate) mod region;
 mod repeatable;
@@ -58,8 +59,8 @@ use identity::Identity;
 use session::Quotas;
 
 pub(crate) use error::find_cause;
+pub(crate) use partition::dns_suffixes;
 pub(crate) use sign::sign_upgrade;
-pub(crate) use stream_url::dns_suffixes;
 
 /// One account and region, as the user selected them: everything that is needed to start
 /// sessions there and to sign their upgrades.

@@ -9,6 +9,7 @@ use url::Url;
 
 use crate::completion;
 use crate::failure::{Exit, Failure};
+use crate::local::half_close::DEFAULT_HOLD;
 use crate::net::liveness::Liveness;
 use crate::spec::Forward;
 
@@ -308,7 +309,7 @@ pub struct SessionArgs {
     /// An agent that is told of it closes its connection in both directions and so cuts off the reply. It is therefore
     /// told when the reply is complete, or after this time. Raise it for replies that take longer to begin; with 0,
     /// the remote side learns of the end at once.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = value_parser!(u32).range(..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_HOLD, value_parser = value_parser!(u32).range(..=86_400))]
     pub half_close: u32,
 }
 

@@ -8,6 +8,7 @@ pub use listener::Listener;
 pub use stream::LocalStream;
 
 pub mod finishing;
+pub mod half_close;
 mod listener;
 #[cfg(target_os = "linux")]
 mod owner;

@@ -4,8 +4,11 @@ mod carrier;
 mod console;
 mod data_key;
 mod ending;
+mod explanation;
+mod notice;
 mod offline;
 pub mod options;
+mod renewal;
 mod resume;
 mod waiters;
 
@@ -22,7 +25,8 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-pub use options::{Notice, Observer, Options};
+pub use notice::{Notice, Observer};
+pub use options::Options;
 pub use waiters::Waiters;
 
 use crate::aws::{Aws, NotStarted, StartSession, StartedSession};
@@ -219,7 +223,7 @@ impl Session {
     /// Waits for the session to end without having been asked to.
     pub async fn ended(&mut self) -> Failure {
         let ended = (&mut self.carrier).await.unwrap_or(Ended::Aborted);
-        let failure = ending::explain(&ended, &self.id);
+        let failure = explanation::explain(&ended, &self.id);
         self.end = Some(End {
             message: failure.message.clone(),
             cause: ending::cause(&ended),
@@ -473,7 +477,7 @@ async fn connect(
             if let Some(failure) = refusal.get() {
                 return Err(failure.clone());
             }
-            Err(ending::explain(&ended, &started.session_id))
+            Err(explanation::explain(&ended, &started.session_id))
         }
     }
 }

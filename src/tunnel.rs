@@ -5,8 +5,8 @@
 //! business; what happens here ends every connection of a session.
 
 mod gate;
-mod policy;
 mod pool;
+mod restart_policy;
 mod sessions;
 mod shared_pool;
 mod starting;
@@ -25,7 +25,7 @@ use crate::aws::{Aws, StartSession, Target};
 use crate::backoff::Backoff;
 use crate::failure::{Exit, Failure};
 use crate::session::{self, Session, StartError};
-use policy::{Next, Policy};
+use restart_policy::{Next, Policy};
 use sessions::{Change, Closed, Ended, Sessions};
 use shared_pool::Outlook;
 use supply::Supply;

@@ -5,6 +5,7 @@ use std::fmt;
 use http::Uri;
 use url::Url;
 
+use super::dns_suffixes;
 use crate::failure::{Exit, Failure, SEE_DOCTOR};
 use crate::net::address::is_loopback;
 
@@ -209,23 +210,6 @@ fn is_service_host(host: &str, region: &str) -> bool {
         .and_then(|rest| rest.strip_prefix(region))
         .and_then(|rest| rest.strip_prefix(if endpoint { ".vpce." } else { "." }));
     suffix.is_some_and(|suffix| dns_suffixes(region).contains(&suffix))
-}
-
-/// Returns the DNS suffixes of a region's partition, as the AWS endpoint rules list them: the
-/// usual one and that of dual-stack endpoints.
-pub(crate) fn dns_suffixes(region: &str) -> &'static [&'static str] {
-    let partitions: [(&str, &[&str]); 6] = [
-        ("cn-", &["amazonaws.com.cn", "api.amazonwebservices.com.cn"]),
-        ("us-iso-", &["c2s.ic.gov", "api.aws.ic.gov"]),
-        ("us-isob-", &["sc2s.sgov.gov", "api.aws.scloud"]),
-        ("us-isof-", &["csp.hci.ic.gov", "api.aws.hci.ic.gov"]),
-        ("eu-isoe-", &["cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"]),
-        ("eusc-", &["amazonaws.eu", "api.amazonwebservices.eu"]),
-    ];
-    partitions
-        .into_iter()
-        .find(|(prefix, _)| region.starts_with(prefix))
-        .map_or(&["amazonaws.com", "api.aws"], |(_, suffixes)| suffixes)
 }
 
 #[cfg(test)]

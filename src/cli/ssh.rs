@@ -9,6 +9,7 @@ use clap::{ArgAction, Args, value_parser};
 use super::EmbeddedLabArgs;
 use super::{AwsArgs, OutputArgs, SelectionArgs, parse_parameter, parse_reason};
 use crate::completion;
+use crate::local::half_close::DEFAULT_HOLD;
 
 /// The arguments of `ssmfwd proxy`.
 #[derive(Debug, Args)]
@@ -55,7 +56,7 @@ pub struct ProxyArgs {
     /// How long the rest of the answer is waited for once standard input has ended, in seconds of silence.
     ///
     /// The remote side is not told of the end: the agent would close its connection in both directions.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, help_heading = "Session options", value_parser = value_parser!(u32).range(1..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_HOLD, help_heading = "Session options", value_parser = value_parser!(u32).range(1..=86_400))]
     pub half_close: u32,
 
     /// The most payload one message upwards carries, in bytes: 256 to 32768.

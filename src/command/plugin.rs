@@ -27,6 +27,7 @@ use super::outages::observer;
 use super::shell;
 use crate::aws::{Aws, Options};
 use crate::failure::{Exit, Failure};
+use crate::local::half_close::DEFAULT_HOLD;
 use crate::output::Printer;
 use crate::session::{self, Session, StartError};
 use crate::signals::{self, Interrupts};
@@ -39,7 +40,7 @@ use text::Text;
 const NAME: &str = "session-manager-plugin";
 
 /// How long the end of a local sender's data is held back, as the main job does by default.
-const HALF_CLOSE: Duration = Duration::from_secs(10);
+const HALF_CLOSE: Duration = Duration::from_secs(DEFAULT_HOLD as u64);
 
 /// Set to `true` by callers whose stream URL needs no signature, and who have no credentials.
 const SKIP_CREDENTIALS: &str = "SSM_PLUGIN_SKIP_CLIENT_CONFIGURE";

@@ -1,7 +1,7 @@
 //! What goes wrong in a lab, as the user writes it: `delay=20ms,drop=5%,seed=7`.
 
-mod fault;
 mod frames;
+mod scheduled;
 mod value;
 
 use std::collections::BTreeSet;
@@ -9,8 +9,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-pub use self::fault::{Condition, Fault, Scheduled};
-pub(super) use self::frames::{Alter, Faults};
+pub(super) use self::frames::{Alter, FrameFaults};
+pub use self::scheduled::{Condition, Fault, Scheduled};
 pub use self::value::Probability;
 use self::value::{format_duration, parse_duration};
 use super::api::OPERATIONS;
@@ -230,7 +230,7 @@ fn operation(name: &'static str, value: Option<&str>) -> Result<String, ParseCha
 /// How long something lives.
 fn life(name: &'static str, value: Option<&str>) -> Result<Duration, ParseChaosError> {
     let value = value.ok_or(ParseChaosError::MissingValue(name, "60s"))?;
-    fault::time(name, value, Duration::ZERO)
+    scheduled::time(name, value, Duration::ZERO)
 }
 
 fn probability(name: &'static str, value: Option<&str>) -> Result<Probability, ParseChaosError> {

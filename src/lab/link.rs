@@ -1,6 +1,6 @@
 //! The in-process link between the gateway and an agent: whole WebSocket messages, both ways.
 //!
-//! Each direction is a bounded queue. Faults act where messages are taken out of it, so that they can
+//! Each direction is a bounded queue. FrameFaults act where messages are taken out of it, so that they can
 //! change while the link exists, and cost nothing without any.
 
 use std::future::poll_fn;
@@ -15,7 +15,7 @@ use tokio::time::Sleep;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::PollSender;
 
-use super::chaos::{Alter, Condition, Faults};
+use super::chaos::{Alter, Condition, FrameFaults};
 use super::conditions::Conditions;
 use super::gateway::frame;
 
@@ -62,7 +62,7 @@ pub(super) fn pair(conditions: &Arc<Conditions>, stream: u64) -> (GatewayEnd, Ag
 pub(super) struct Receiver {
     queue: mpsc::Receiver<Message>,
     is_open: bool,
-    faults: Faults<Message>,
+    faults: FrameFaults<Message>,
     /// Goes off when a message under way arrives.
     timer: Option<Pin<Box<Sleep>>>,
     conditions: Arc<Conditions>,
@@ -76,7 +76,7 @@ impl Receiver {
         Self {
             queue,
             is_open: true,
-            faults: Faults::new(&conditions.chaos(), stream),
+            faults: FrameFaults::new(&conditions.chaos(), stream),
             timer: None,
             conditions,
             version,

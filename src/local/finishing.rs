@@ -2,12 +2,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio_util::sync::{
     CancellationToken, WaitForCancellationFuture, WaitForCancellationFutureOwned,
 };
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
+
+/// How long the session may take nothing of what a connection that is to end has still to send.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long connections that others than the one who has ended hold open may go on, and how long those of the one may wait for
+/// a session.
+pub const FINISH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connections that are to end once everything written to them is taken.
 #[derive(Debug, Clone, Default)]

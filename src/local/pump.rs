@@ -4,7 +4,6 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use serde::Serialize;
@@ -15,49 +14,17 @@ use tokio_util::io::poll_read_buf;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::LocalStream;
-use super::finishing::Unread;
+use super::finishing::{STALL_TIMEOUT, Unread};
+use super::half_close::HalfClose;
 use super::silence::Silence;
 use crate::stream::{End, Stream};
 
 /// Bytes read from a local connection at a time.
 const READ_LEN: usize = 32 * 1024;
 
-/// How long a local side may keep a connection open that the remote side has closed. Systems give
-/// their own orphaned connections about as long.
-const LINGER: Duration = Duration::from_secs(60);
-/// How long the session may take nothing of what a connection that is to end has still to send.
-const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a local side can have written without anybody having taken it: more than the buffers of its socket and of ours
 /// hold. Who has ended has written nothing beyond.
 const MAX_BACKLOG: u64 = 16 * 1024 * 1024;
-/// How long an end of data is held back at most while the agent carries one connection at a time: it
-/// never reports the other end, and the next connection waits.
-const HOLD_WITHOUT_MULTIPLEXING: Duration = Duration::from_secs(1);
-
-/// How a half-closed connection ends.
-#[derive(Debug, Clone, Copy)]
-pub struct HalfClose {
-    /// How long the local end of data is held back while nothing comes the other way, although the
-    /// destination has everything and could answer. The agent closes its connection both ways when it sees
-    /// the end of a stream, and the answer would be lost.
-    pub hold: Duration,
-    /// How long the local side may take to close after the remote side has.
-    pub linger: Duration,
-}
-
-impl HalfClose {
-    /// Holds the local end of data back for `hold` at most.
-    pub fn new(hold: Duration, is_multiplexed: bool) -> Self {
-        Self {
-            hold: match is_multiplexed {
-                true => hold,
-                false => hold.min(HOLD_WITHOUT_MULTIPLEXING),
-            },
-            linger: LINGER,
-        }
-    }
-}
-
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

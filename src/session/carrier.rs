@@ -13,11 +13,13 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::Ended;
 use super::data_key::KeyMaker;
+use super::notice::{Notice, Observer};
 use super::offline::Offline;
-use super::options::{Notice, Observer, Options};
+use super::options::Options;
+use super::renewal::renew;
 use super::resume::{Impossible, Reconnection, Resumer};
 use super::waiters::Waiters;
-use crate::aws::{Aws, ResumeError, Resumption};
+use crate::aws::{Aws, Resumption};
 use crate::backoff::Backoff;
 use crate::driver::{Disconnect, drive};
 use crate::endpoint::Shared;
@@ -31,16 +33,6 @@ const MAX_OUTAGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a new connection must have lasted to count as one that works, if it brings no message: a
 /// token that is not accepted has it closed at once.
 const PROBATION: Duration = Duration::from_secs(2);
-
-/// How long no message must have gone either way for a moment to be quiet. What the agent has under way
-/// when its connection breaks costs 0.1 s a message.
-const QUIET: Duration = Duration::from_millis(200);
-
-/// How long a token in hand may wait for a quiet moment, which may be over when the service has given it.
-const TOKEN_PATIENCE: Duration = Duration::from_secs(5);
-
-/// Time between attempts to replace a connection that still works.
-const RENEWAL_RETRY: Duration = Duration::from_secs(60);
 
 /// How long replacing a working connection may take without being worth mentioning.
 const UNNOTICED: Duration = Duration::from_secs(1);
@@ -267,56 +259,3 @@ async fn report(outage: &mut Outage, observer: &Observer, session_id: &str) -> I
     }
     std::future::pending().await
 }
-
-/// Waits until the connection should be replaced, and asks the service for what that takes. As long as
-/// it does not give it, the connection that works is kept.
-async fn renew(
-    aws: &Aws,
-    session_id: &str,
-    shared: &Shared<Channel>,
-    activity: &Activity,
-    options: &Options,
-) -> Resumption {
-    if !options.can_resume {
-        return std::future::pending().await;
-    }
-    // Sessions that were started together must not all be resumed at once.
-    let spread = options.renew_after.mul_f64(fastrand::f64() / 10.0);
-    sleep(options.renew_after + spread).await;
-    loop {
-        quiet_moment(shared, activity).await;
-        match aws.resume_session(session_id).await {
-            Ok(resumption) => {
-                let _: Result<(), _> =
-                    timeout(TOKEN_PATIENCE, quiet_moment(shared, activity)).await;
-                return resumption;
-            }
-            Err(ResumeError::Refused(failure)) => {
-                tracing::debug!(session_id, %failure, "not to be replaced ahead of time");
-                return std::future::pending().await;
-            }
-            Err(error) => tracing::debug!(session_id, ?error, "not replaced ahead of time"),
-        }
-        sleep(RENEWAL_RETRY).await;
-    }
-}
-
-/// Waits until nothing is under way, as far as this end can tell.
-async fn quiet_moment(shared: &Shared<Channel>, activity: &Activity) {
-    loop {
-        let message_count = activity.message_count();
-        sleep(QUIET).await;
-        // Before the looks, or a message in between would be missed.
-        let next_message = activity.next_message();
-        if activity.message_count() != message_count {
-            continue;
-        }
-        if shared.lock().endpoint.is_quiet() {
-            return;
-        }
-        next_message.await;
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -8,7 +8,7 @@ use crate::failure::{Exit, Failure};
 use crate::net::clock::ClockWatch;
 use crate::net::websocket::{self, Socket};
 
-use super::options::{Notice, Observer};
+use super::notice::{Notice, Observer};
 use super::waiters::Waiters;
 
 /// Time between two looks for credentials, at first and at last: who has just logged in does not want

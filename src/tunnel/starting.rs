@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::policy::Next;
+use super::restart_policy::Next;
 use super::shared_pool::Outlook;
 use super::{Gone, NOT_NEEDED, Narrator, Over, Previous, Tunnel};
 use crate::aws::{Aws, Target};

@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::failure::{Exit, Failure};
-use crate::local::finishing::{Finishing, Unread};
-use crate::local::pump::{HalfClose, Outcome, Transferred, pump};
+use crate::local::finishing::{FINISH_TIMEOUT, Finishing, Unread};
+use crate::local::half_close::HalfClose;
+use crate::local::pump::{Outcome, Transferred, pump};
 use crate::local::{Listener, LocalStream};
 use crate::output::{Event, Printer};
 use crate::session::UNNOTICED;
@@ -19,10 +20,6 @@ use crate::spec::Forward;
 use crate::tunnel::{Gate, Passage, Refusal};
 
 use super::delivery::Delivery;
-
-/// How long connections that others than the command hold open may go on once it has ended, and how long those that the
-/// command has made may wait for a session.
-const FINISH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One forward, ready to carry connections.
 pub(super) struct Forwarding {

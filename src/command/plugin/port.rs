@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Exit, Failure};
 use crate::local::finishing::Finishing;
-use crate::local::pump::{HalfClose, Outcome, pump};
+use crate::local::half_close::HalfClose;
+use crate::local::pump::{Outcome, pump};
 use crate::local::{Address, Listener, LocalStream};
 use crate::session::{Opener, Session};
 use crate::signals;

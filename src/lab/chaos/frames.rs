@@ -10,10 +10,10 @@ use super::Chaos;
 
 /// Frames under way in one direction.
 ///
-/// Put frames in with [`Faults::admit`], take out what has arrived with [`Faults::poll`], and poll
-/// again at [`Faults::next_deadline`].
+/// Put frames in with [`FrameFaults::admit`], take out what has arrived with [`FrameFaults::poll`], and poll
+/// again at [`FrameFaults::next_deadline`].
 #[derive(Debug)]
-pub(in crate::lab) struct Faults<T> {
+pub(in crate::lab) struct FrameFaults<T> {
     chaos: Arc<Chaos>,
     rng: fastrand::Rng,
     /// In order of arrival; arrival times never decrease.
@@ -45,7 +45,7 @@ pub(in crate::lab) trait Alter {
     fn alter(&mut self, rng: &mut fastrand::Rng);
 }
 
-impl<T: Alter + Clone> Faults<T> {
+impl<T: Alter + Clone> FrameFaults<T> {
     /// Creates one direction; `stream` tells the directions and sessions of one seed apart.
     pub(in crate::lab) fn new(chaos: &Arc<Chaos>, stream: u64) -> Self {
         let seed = chaos.seed ^ stream.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -109,7 +109,7 @@ impl<T: Alter + Clone> Faults<T> {
         }
     }
 
-    /// When [`Faults::poll`] has something to return, if no frame is admitted before.
+    /// When [`FrameFaults::poll`] has something to return, if no frame is admitted before.
     pub(in crate::lab) fn next_deadline(&self) -> Option<Instant> {
         let arrival = self.scheduled.front().map(|next| next.arrival);
         let release = self.held.iter().map(|held| held.deadline).min();
@@ -167,7 +167,7 @@ mod tests {
 
     /// Sends 0..count, one a millisecond, and returns (arrival in ms, frame).
     fn run(chaos: &str, count: u32) -> Vec<(u64, u32)> {
-        let mut faults = Faults::new(&Arc::new(chaos.parse().unwrap()), 1);
+        let mut faults = FrameFaults::new(&Arc::new(chaos.parse().unwrap()), 1);
         let start = Instant::now();
         let mut out = Vec::new();
         for step in 0..=u64::from(count) + 2_000 {
@@ -253,7 +253,7 @@ mod tests {
     fn directions_of_one_seed_differ() {
         let chaos = Arc::new("drop=50%,seed=7".parse().unwrap());
         let survivors = |stream| {
-            let mut faults = Faults::new(&chaos, stream);
+            let mut faults = FrameFaults::new(&chaos, stream);
             let now = Instant::now();
             (0..100).for_each(|frame| faults.admit(now, frame));
             std::iter::from_fn(|| faults.poll(now)).collect::<Vec<_>>()
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_full_direction_says_so() {
-        let mut faults = Faults::new(&Arc::new("delay=1s".parse().unwrap()), 0);
+        let mut faults = FrameFaults::new(&Arc::new("delay=1s".parse().unwrap()), 0);
         let now = Instant::now();
         let admitted = std::iter::from_fn(|| (!faults.is_full()).then(|| faults.admit(now, 0)));
         assert_eq!(admitted.count(), MAX_UNDER_WAY);

@@ -1,6 +1,7 @@
 //! What takes longer than an end-to-end test may, in paused time.
 
 use std::future::poll_fn;
+use std::time::Duration;
 
 use ssmfwd_protocol::agent::Agent;
 use ssmfwd_protocol::{Channel, Endpoint};

@@ -1,12 +1,15 @@
+use std::pin::pin;
 use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::*;
+use crate::net::liveness::Watched;
 
 fn channel() -> Shared<Channel> {
     let now = Instant::now().into_std();
