@@ -124,6 +124,15 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_that_does_not_read_holds_nothing_up() {
+        let (_reader, mut writer) = std::io::pipe().unwrap();
+        let readiness = Readiness::open(Some(writer.as_raw_fd().try_into().unwrap())).unwrap();
+        rustix::io::ioctl_fionbio(&writer, true).unwrap();
+        while writer.write(&[0; 4096]).is_ok() {}
+        assert!(readiness.announce().is_err());
+    }
+
+    #[test]
     fn a_reader_that_left_is_reported() {
         let (reader, writer) = std::io::pipe().unwrap();
         let readiness = Readiness::open(Some(writer.as_raw_fd().try_into().unwrap())).unwrap();

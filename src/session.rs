@@ -306,6 +306,7 @@ impl Session {
     ///
     /// If the session may go on nevertheless.
     pub async fn close(self) -> Result<(), Failure> {
+        let shared = self.shared.clone();
         let closing = async {
             self.shared
                 .with(|channel| channel.terminate(Instant::now()));
@@ -321,12 +322,17 @@ impl Session {
             }
             self.aws.terminate_session(&self.id).await
         };
-        match timeout(CLOSE_TIMEOUT, closing).await {
-            Ok(terminated) => terminated,
-            Err(_) => Err(Failure::new(
-                Exit::Failure,
-                "the service did not answer in time",
-            )),
+        let closed = timeout(CLOSE_TIMEOUT, closing).await.unwrap_or_else(|_| {
+            let message = "the service did not answer in time";
+            Err(Failure::new(Exit::Failure, message))
+        });
+        match closed {
+            // The agent ends it, and tells the service.
+            Err(failure) if shared.lock().endpoint.is_terminated() => {
+                tracing::debug!(%failure, "TerminateSession was not needed");
+                Ok(())
+            }
+            closed => closed,
         }
     }
 }

@@ -52,6 +52,7 @@ pub struct Channel {
     /// would close its connections with some of it unwritten.
     is_flag_due: bool,
     is_flag_sent: bool,
+    is_flag_acked: bool,
     /// The session is to end once everything is delivered.
     is_finishing: bool,
     /// Number of the message whose acknowledgement ends the phase, once it is sent.
@@ -97,6 +98,7 @@ impl Channel {
             control: VecDeque::new(),
             is_flag_due: false,
             is_flag_sent: false,
+            is_flag_acked: false,
             is_finishing: false,
             barrier: None,
             disconnect: None,
@@ -158,6 +160,11 @@ impl Channel {
             }
             _ => self.close(CloseReason::Terminated),
         }
+    }
+
+    /// Returns whether the agent has acknowledged the flag that ends the session, and so ends it.
+    pub fn is_terminated(&self) -> bool {
+        self.is_flag_acked
     }
 
     /// Smoothed round-trip time to the agent, once known.
@@ -319,6 +326,7 @@ impl Channel {
             Phase::Settling(agreed) => self.run(*agreed),
             Phase::Closing(reason) => {
                 let reason = reason.clone();
+                self.is_flag_acked = self.is_flag_sent;
                 self.close(reason);
             }
             _ => {}

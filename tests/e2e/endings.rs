@@ -26,6 +26,14 @@ async fn expect_clean_end(fixture: &Fixture, client: Client, signal: Signal) -> 
     exit
 }
 
+/// Agents take a flag, too.
+#[tokio::test]
+async fn a_session_that_its_agent_ends_needs_no_permission() {
+    let fixture = Fixture::with_chaos("deny=TerminateSession").await;
+    let (client, _) = fixture.forward(7).await;
+    expect_clean_end(&fixture, client, Signal::INT).await;
+}
+
 #[tokio::test]
 async fn a_signal_ends_a_start_that_waits_for_the_gateway() {
     for fault in ["silent", "mute"] {

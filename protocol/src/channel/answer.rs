@@ -14,12 +14,18 @@ pub(super) struct Answers {
 }
 
 impl Channel {
-    /// Something was sent, or is to be sent again.
+    /// Something may have been sent.
     pub(super) fn expect_answer(&mut self, now: Instant) {
-        if self.answers.waiting_since.is_none() && self.reliable.in_flight_len() > 0 {
-            self.answers.waiting_since = Some(now);
-            self.timers
-                .set(Timer::Answer, now, self.config.answer_timeout);
+        let is_under_way = self.reliable.in_flight_len() > 0;
+        match self.answers.waiting_since {
+            None if is_under_way => {
+                self.answers.waiting_since = Some(now);
+                self.timers
+                    .set(Timer::Answer, now, self.config.answer_timeout);
+            }
+            // What is left was sent again, which an old agent does not acknowledge.
+            Some(_) if !is_under_way && !self.answers.is_told => self.forget_answers(),
+            _ => {}
         }
     }
 
@@ -40,13 +46,9 @@ impl Channel {
         self.timers.stop(Timer::Answer);
     }
 
+    /// That has taken too long.
     pub(super) fn on_unanswered(&mut self) {
-        if self.reliable.in_flight_len() > 0 {
-            self.answers.is_told = true;
-            self.events.push_back(Event::Unanswered);
-        } else {
-            // What is left, an old agent does not acknowledge.
-            self.forget_answers();
-        }
+        self.answers.is_told = true;
+        self.events.push_back(Event::Unanswered);
     }
 }

@@ -71,6 +71,7 @@ fn the_user_can_end_a_session_that_is_cut_off() {
     pair.disconnect_client();
     pair.client.terminate(pair.now);
     pair.drive_bounded(SECOND, |pair| pair.close_reason().is_some());
+    assert!(!pair.client.is_terminated());
     assert_closed(&mut pair, &CloseReason::Terminated);
 }
 
@@ -87,6 +88,7 @@ fn a_lost_flag_is_repeated() {
     pair.client.terminate(pair.now);
     pair.drive_bounded(3 * SECOND, |pair| pair.close_reason().is_some());
     assert!(pair.agent_events.contains(&AgentEvent::Terminated));
+    assert!(pair.client.is_terminated());
     assert_closed(&mut pair, &CloseReason::Terminated);
 }
 

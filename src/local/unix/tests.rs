@@ -15,6 +15,17 @@ async fn accept(socket: &UnixSocket) -> (UnixStream, String) {
         .unwrap()
 }
 
+/// It would be bound under a shorter name, and nobody could connect.
+#[tokio::test]
+async fn a_path_that_fits_into_no_address_is_refused() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("y".repeat(120));
+    let failure = UnixSocket::bind(&path).unwrap_err();
+    assert_eq!(failure.exit, Exit::Address);
+    assert!(failure.message.contains("too long"), "{failure}");
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
+}
+
 #[tokio::test]
 async fn the_socket_is_private_works_and_leaves_nothing_behind() {
     let (directory, path) = directory();

@@ -187,7 +187,12 @@ async fn a_busy_port_fails_and_leaves_no_session() {
 #[tokio::test]
 async fn a_port_that_is_taken_on_ipv6_alone_is_opened_on_ipv4() {
     let fixture = Fixture::new().await;
-    let held = TcpListener::bind("[::1]:0").unwrap();
+    // The system gives out none of these to whoever asks for any: nobody takes it on IPv4 meanwhile.
+    let ports = std::iter::repeat_with(|| fastrand::u16(20_000..30_000));
+    let held = ports
+        .filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .find_map(|port| TcpListener::bind(("::1", port)).ok())
+        .unwrap();
     let port = held.local_addr().unwrap().port();
     let parameters = format!("portNumber=7,localPortNumber={port}");
     let mut client = spawn_group(start_session(&fixture, PORT_DOCUMENT, &parameters));
