@@ -7,6 +7,7 @@ mod delivery;
 mod event;
 mod opening;
 mod phase;
+mod silence;
 mod timer;
 mod turn;
 
@@ -34,6 +35,7 @@ use crate::streams::Streams;
 use crate::version::{CLIENT_VERSION, Version};
 use answer::Answers;
 use phase::Phase;
+use silence::Question;
 
 /// A data channel as the client sees it. See the crate's documentation for how to drive it.
 #[derive(Debug)]
@@ -61,7 +63,7 @@ pub struct Channel {
     disconnect: Option<i64>,
     /// Messages of the agent's may have been lost with an earlier WebSocket, and not have been repeated yet.
     may_miss_output: bool,
-    /// The last DisconnectToPort flag is to be said once more.
+    /// Something is to be said behind what was sent again.
     is_nudge_due: bool,
     /// From the moment the data key is known.
     cipher: Option<Cipher>,
@@ -71,6 +73,7 @@ pub struct Channel {
     timers: TimerTable,
     undecodable_count: u32,
     answers: Answers,
+    question: Question,
     /// Acknowledgements sent since anything else was.
     ack_run: u32,
     events: VecDeque<Event>,
@@ -110,6 +113,7 @@ impl Channel {
             timers: TimerTable::default(),
             undecodable_count: 0,
             answers: Answers::default(),
+            question: Question::default(),
             ack_run: 0,
             events: VecDeque::new(),
         }
@@ -138,10 +142,7 @@ impl Channel {
         if self.phase == Phase::Opening && !self.timers.is_set(Timer::Handshake) {
             self.timers
                 .set(Timer::Handshake, now, self.config.handshake_timeout);
-            if self.config.may_begin_silently {
-                self.timers
-                    .set(Timer::Silence, now, self.config.silence_delay);
-            }
+            self.await_silence(now);
         }
     }
 
@@ -233,8 +234,7 @@ impl Channel {
             _ => {
                 let Closing { output } =
                     serde_json::from_slice(payload).map_err(|_| ProtocolError::ChannelClosed)?;
-                let is_silent = self.phase == Phase::Opening && output.trim().is_empty();
-                if is_silent && self.config.may_begin_silently {
+                if output.trim().is_empty() && self.has_run_silently(now) {
                     self.establish_without_handshake();
                 }
                 self.phase = Phase::Draining { output };
@@ -297,6 +297,7 @@ impl Channel {
                     streams.handle_flag(flag);
                 }
             }
+            (PayloadType::HandshakeRequest, _) => self.on_late_handshake()?,
             (kind, _) => tracing::debug!(?kind, "payload passed over"),
         }
         Ok(())
@@ -318,10 +319,9 @@ impl Channel {
             return;
         }
         match &self.phase {
-            // What the agent was asked in its silence: its program runs.
             Phase::Opening => {
-                let agreed = self.establish_without_handshake();
-                self.run(agreed);
+                self.barrier = None;
+                self.on_question_acked(now);
             }
             Phase::Settling(agreed) => self.run(*agreed),
             Phase::Closing(reason) => {
@@ -342,7 +342,7 @@ impl Channel {
                     undecodable_count: self.undecodable_count,
                 });
             }
-            (Timer::Silence, Phase::Opening) => self.push_size(),
+            (Timer::Silence, Phase::Opening) => self.on_silence(now),
             (Timer::Settle, Phase::Settling(agreed)) => self.run(*agreed),
             (Timer::KeepAlive, _) => {
                 if let Some(streams) = &mut self.streams {

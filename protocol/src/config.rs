@@ -55,9 +55,10 @@ pub struct Config {
     /// session begins with what the command prints, with the agent's word that it runs, or with its own end.
     pub may_begin_silently: bool,
     /// How long nothing must have come in a session that may begin silently before the agent is asked whether the command
-    /// runs, by the size of a terminal: it acknowledges none before.
+    /// runs, and again after it has acknowledged the question before the session counts as begun.
     ///
-    /// 2 s: it keeps what a command prints back for the first second (`writePump`, `shell.go`).
+    /// 2 s: it keeps what a command prints back for the first second (`writePump`, `shell.go`), and needs less from its
+    /// connection to its handshake.
     pub silence_delay: Duration,
     /// How long data waits after the handshake of a session without multiplexing.
     ///

@@ -115,6 +115,9 @@ pub enum ProtocolError {
     /// The agent ended the handshake of an encrypted session without its challenge.
     #[error("the agent did not prove that it has the data key")]
     NoProof,
+    /// The agent began a handshake after it had long let a session pass for one that has none.
+    #[error("the agent began its handshake too late")]
+    LateHandshake,
 }
 
 /// What the peer asked for that is legal and not supported here.

@@ -22,7 +22,8 @@
 //! | `smux` | many streams over one byte stream |
 //! | [`channel`] | dispatch between them, and the order of a session |
 //!
-//! Frames are built when the socket has room for them, acknowledgements first. Memory is bounded by
+//! Frames are built when the socket has room for them, acknowledgements first,
+//! but for a share of everything else. Memory is bounded by
 //! [`config::Config`]; where a bound is reached the sender waits, and nothing is dropped that was
 //! acknowledged.
 

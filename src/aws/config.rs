@@ -51,6 +51,16 @@ pub struct Options {
 }
 
 impl Aws {
+    /// Tells whether the configuration files have a profile of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`Exit::Usage`] if they cannot be parsed.
+    pub async fn has_profile(name: &str) -> Result<bool, Failure> {
+        let profiles = Source::machine().profiles(Some(name)).await?;
+        Ok(profiles.get_profile(name).is_some())
+    }
+
     /// Reads the configuration without calling AWS; credentials are looked up when first needed.
     ///
     /// # Errors

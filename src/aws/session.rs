@@ -269,7 +269,9 @@ impl Aws {
     /// As [`start_session`](Self::start_session), except for the target.
     pub async fn terminate_session(&self, session_id: &str) -> Result<(), Failure> {
         self.credentials().await?;
-        self.quotas.terminate.turn().await;
+        // Whoever ends many sessions has little time: a call that is refused is better than none.
+        let _: Result<(), _> =
+            tokio::time::timeout(TURN_PATIENCE, self.quotas.terminate.turn()).await;
         let request = self.client.terminate_session().session_id(session_id);
         match request.send().await {
             Ok(_) => Ok(()),
@@ -299,6 +301,9 @@ impl Aws {
 /// How often StartSession is called when the service answers that it is called too often, or cannot answer: until about ten seconds
 /// are over.
 const START_ATTEMPTS: u32 = 5;
+
+/// Longest wait for a turn to terminate a session.
+const TURN_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Longest wait for the termination of a session that is given up.
 const ABANDON_DEADLINE: Duration = Duration::from_secs(3);

@@ -152,11 +152,13 @@ async fn a_start_the_service_throttles_is_repeated() {
 #[tokio::test]
 async fn many_sessions_are_started_no_faster_than_the_service_allows() {
     static CALLS: Mutex<Vec<Instant>> = Mutex::new(Vec::new());
+    static IS_THROTTLED: AtomicBool = AtomicBool::new(false);
     let (aws, _) = api(|_| {
         let mut calls = CALLS.lock().unwrap();
         calls.retain(|at| at.elapsed() < Duration::from_millis(900));
         calls.push(Instant::now());
         if calls.len() > 6 {
+            IS_THROTTLED.store(true, Ordering::Relaxed);
             return error("ThrottlingException", "Rate exceeded");
         }
         let url = "wss://ssmmessages.us-east-1.amazonaws.com/v1/data-channel/u-1";
@@ -171,6 +173,7 @@ async fn many_sessions_are_started_no_faster_than_the_service_allows() {
     for started in futures_util::future::join_all(starting).await {
         started.unwrap();
     }
+    assert!(!IS_THROTTLED.load(Ordering::Relaxed));
 }
 
 #[tokio::test]

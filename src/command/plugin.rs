@@ -288,20 +288,18 @@ impl Start {
     }
 }
 
-/// Understands the configuration; without the profile, if that is what is wrong. Callers name one by habit, and with the
-/// session's token and URL in hand it is only good for the signature.
-async fn load(options: Options, report: &Report) -> Result<Aws, Failure> {
-    let failure = match Aws::load(&options).await {
-        Err(failure) if options.profile.is_some() => failure,
-        loaded => return loaded,
-    };
-    let without_profile = Options {
-        profile: None,
-        ..options
-    };
-    let aws = Aws::load(&without_profile).await?;
-    report.warn(format!("{failure}: the profile is left out"));
-    Ok(aws)
+/// Understands the configuration, without a profile that does not exist: callers name one by habit, and the session is started
+/// already.
+async fn load(mut options: Options, report: &Report) -> Result<Aws, Failure> {
+    if let Some(name) = &options.profile
+        && !Aws::has_profile(name).await?
+    {
+        report.warn(format!(
+            "the AWS profile `{name}` does not exist, and is left out"
+        ));
+        options.profile = None;
+    }
+    Aws::load(&options).await
 }
 
 /// Has the upgrade signed if that is possible, as the official plugin does: the service has long taken one that is not,

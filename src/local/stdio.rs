@@ -31,8 +31,8 @@ pub struct Input {
 pub struct Output {
     chunks: mpsc::Sender<Bytes>,
     results: mpsc::Receiver<io::Result<()>>,
-    /// Chunks whose result nobody has waited for to its end.
-    unanswered_count: usize,
+    /// Nobody has waited for the result of the last chunk.
+    is_unanswered: bool,
 }
 
 impl Input {
@@ -78,7 +78,7 @@ impl Output {
         Ok(Self {
             chunks,
             results,
-            unanswered_count: 0,
+            is_unanswered: false,
         })
     }
 
@@ -88,16 +88,19 @@ impl Output {
     ///
     /// When nobody reads them, or they cannot be stored.
     pub async fn write(&mut self, bytes: Bytes) -> io::Result<()> {
-        let gone = || io::Error::from(ErrorKind::BrokenPipe);
-        self.chunks.send(bytes).await.map_err(|_| gone())?;
-        self.unanswered_count += 1;
-        let mut outcome = Ok(());
-        while self.unanswered_count > 0 {
-            let result = self.results.recv().await.ok_or_else(gone)?;
-            self.unanswered_count -= 1;
-            outcome = outcome.and(result);
+        if self.is_unanswered {
+            self.result().await?;
         }
-        outcome
+        let sent = self.chunks.send(bytes).await;
+        sent.map_err(|_| io::Error::from(ErrorKind::BrokenPipe))?;
+        self.is_unanswered = true;
+        self.result().await
+    }
+
+    async fn result(&mut self) -> io::Result<()> {
+        let result = self.results.recv().await;
+        self.is_unanswered = false;
+        result.unwrap_or_else(|| Err(ErrorKind::BrokenPipe.into()))
     }
 }
 

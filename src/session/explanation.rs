@@ -128,6 +128,11 @@ fn explain_close(reason: &CloseReason, session_id: &str) -> Failure {
             format!("session {session_id} was ended, because it is not safe: {error}"),
         )
         .with_hint("start it again; if it happens again, someone between here and the target alters it"),
+        CloseReason::Protocol(error @ ProtocolError::LateHandshake) => Failure::new(
+            Exit::Failure,
+            format!("session {session_id} was ended: {error}"),
+        )
+        .with_hint("the target is slow to begin sessions: start it again"),
         CloseReason::NoDataKey { reason } => Failure::new(
             Exit::Credentials,
             format!("the session has to be encrypted, and there is no data key: {reason}"),

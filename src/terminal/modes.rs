@@ -9,7 +9,7 @@ const MODES: [(u16, bool); 18] = [
     // The arrow keys send other sequences.
     (1, false),
     // Rows are counted from the top of the scrolling region.
-    (6, false),
+    (ORIGIN, false),
     // Lines wrap.
     (7, true),
     // The cursor is visible.
@@ -32,6 +32,9 @@ const MODES: [(u16, bool); 18] = [
     (1047, false),
     (1049, false),
 ];
+
+/// DECOM.
+const ORIGIN: u16 = 6;
 
 /// The longest control sequence that is looked at; longer ones set none of the modes above.
 const MAX_SEQUENCE_LEN: usize = 64;
@@ -194,9 +197,26 @@ impl Modes {
         changed.any(|((mode, _), _)| matches!(mode, 47 | 1047 | 1049))
     }
 
+    /// Undoes what confines the cursor. That sends it into the corner, which the end of the alternate screen undoes.
+    fn undo_region(&mut self) -> String {
+        let has_origin = MODES
+            .iter()
+            .zip(&mut self.is_changed)
+            .any(|((mode, _), is_changed)| *mode == ORIGIN && std::mem::take(is_changed));
+        let undo = match (has_origin, self.has_region) {
+            (false, false) => return String::new(),
+            (true, _) => "\x1b[?6l\x1b[r",
+            (false, true) => "\x1b[r",
+        };
+        match self.is_full_screen() {
+            true => undo.to_owned(),
+            false => format!("\x1b7{undo}\x1b8"),
+        }
+    }
+
     /// Returns what makes the terminal as it was, and forgets everything.
     pub fn undo(&mut self) -> String {
-        let mut undo = String::new();
+        let mut undo = self.undo_region();
         for ((mode, default), _) in MODES
             .iter()
             .zip(self.is_changed)
@@ -220,8 +240,6 @@ impl Modes {
             (self.is_charset_changed, "\x1b(B"),
             (self.is_inserting, "\x1b[4l"),
             (self.is_cursor_reshaped, "\x1b[0 q"),
-            // The cursor would be in the corner afterwards.
-            (self.has_region, "\x1b7\x1b[r\x1b8"),
         ];
         for (_, sequence) in others.iter().filter(|(is_changed, _)| *is_changed) {
             undo.push_str(sequence);
@@ -285,8 +303,13 @@ mod tests {
         assert_eq!(undone("\x1b[?7l"), "\x1b[?7h\x1b[0m");
         assert_eq!(
             undone("\x1b[1;5r\x1b(0\x0e\x1b[5 q\x1b[4h"),
-            "\x0f\x1b(B\x1b[4l\x1b[0 q\x1b7\x1b[r\x1b8\x1b[0m"
+            "\x1b7\x1b[r\x1b8\x0f\x1b(B\x1b[4l\x1b[0 q\x1b[0m"
         );
+        assert_eq!(
+            undone("\x1b[1;5r\x1b[?6h"),
+            "\x1b7\x1b[?6l\x1b[r\x1b8\x1b[0m"
+        );
+        assert_eq!(undone("\x1b[?1049h\x1b[1;5r"), "\x1b[r\x1b[?1049l\x1b[0m");
     }
 
     #[test]

@@ -153,18 +153,8 @@ impl Channel {
         self.control.push_back((PayloadType::Size, size));
     }
 
-    /// The session has begun, without a handshake: it is that of a shell, or of an interactive command, and not encrypted.
-    pub(super) fn establish_without_handshake(&mut self) -> Agreed {
-        let agreed = Agreed {
-            agent_version: None,
-            kind: SessionKind::Shell,
-        };
-        self.establish(agreed, String::new());
-        agreed
-    }
-
     /// The session has begun.
-    fn establish(&mut self, agreed: Agreed, customer_message: String) {
+    pub(super) fn establish(&mut self, agreed: Agreed, customer_message: String) {
         self.streams = Some(Streams::new(Role::Client, agreed.kind, &self.config));
         self.reliable.on_established(agreed.agent_version);
         self.events.push_back(Event::Established(Established {

@@ -8,8 +8,10 @@ use crate::handshake::{Agreed, Answer};
 ///           ┌───────────────▶ Keying ───────────┐
 ///           │ HandshakeRequest                  ▼   HandshakeComplete          barrier
 /// Opening ──┼────────────────────────────▶ Handshaking ──────────▶ Settling ──────────▶ Running
-///           │ Output                                                                      ▲
+///           │ Output, or a question acknowledged in silence                               ▲
 ///           └─────────────────────────────────────────────────────────────────────────────┘
+///
+/// Settling lasts no longer than its deadline.
 ///
 /// any ──▶ Closing   refusal, terminate(), with a last message to be acknowledged
 /// any ──▶ Draining  channel_closed, with messages known to be missing

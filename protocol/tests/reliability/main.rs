@@ -23,4 +23,5 @@ mod faults;
 mod flow;
 mod resuming;
 mod schedules;
+mod silence;
 mod ten_thousand;

@@ -152,7 +152,12 @@ impl Request {
     /// Whether the session may stay silent at first: any that is not known to begin with a handshake, or with the prompt of
     /// a shell, may be an interactive command's.
     pub(super) fn may_begin_silently(&self) -> bool {
-        match self.document.as_deref() {
+        // An ARN ends with the name.
+        let name = self
+            .document
+            .as_deref()
+            .and_then(|name| name.rsplit('/').next());
+        match name {
             Some(name) => !WITH_HANDSHAKE.contains(&name) && name != SHELL_DOCUMENT,
             // Of a container, ECS chooses the document.
             None => self.target.is_empty() || self.target.starts_with("ecs:"),

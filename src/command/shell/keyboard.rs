@@ -69,8 +69,7 @@ impl<'a> Keyboard<'a> {
                     Typed::Suspend => {
                         if raw.is_some_and(|raw| !raw.suspend()) {
                             self.printer.event(&Event::Notice {
-                                message: "not stopped: there is no shell that could continue it"
-                                    .to_owned(),
+                                message: "not stopped: nobody could continue it".to_owned(),
                             });
                         }
                     }

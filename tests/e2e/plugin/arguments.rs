@@ -149,7 +149,7 @@ async fn a_profile_that_does_not_exist_is_left_out() {
     client.stdout_line("Waiting for connections...").await;
     let exit = client.stop().await;
     assert!(
-        exit.stderr.contains("the profile is left out"),
+        exit.stderr.contains("does not exist, and is left out"),
         "{}",
         exit.stderr
     );

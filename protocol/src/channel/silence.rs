@@ -1,0 +1,92 @@
+//! Sessions that may begin without a handshake: those of interactive commands that print nothing at first.
+//!
+//! An agent in silence is asked by the size of a terminal. It acknowledges that once the program runs
+//! (`ErrHandlerNotReady`, `shell_unix.go`); but also, without effect, in the moments between its connection and its handshake
+//! (`processStreamDataMessage`, `datachannel.go`), and before 3.0.655.0 between its connection and the program. So a
+//! while must pass after the acknowledgement, in which a handshake would come.
+
+use std::time::Instant;
+
+use super::phase::Phase;
+use super::{Channel, Timer};
+use crate::error::ProtocolError;
+use crate::handshake::Agreed;
+use crate::message::PayloadType;
+use crate::session::SessionKind;
+
+/// How far the question is.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Question {
+    #[default]
+    Unasked,
+    Asked {
+        at: Instant,
+    },
+    Acknowledged,
+    /// The session has begun on its strength.
+    Answered,
+}
+
+impl Channel {
+    /// The session begins, perhaps in silence.
+    pub(super) fn await_silence(&mut self, now: Instant) {
+        if self.config.may_begin_silently {
+            self.timers
+                .set(Timer::Silence, now, self.config.silence_delay);
+        }
+    }
+
+    /// The agent has been silent for a while.
+    pub(super) fn on_silence(&mut self, now: Instant) {
+        match self.question {
+            Question::Unasked => {
+                self.question = Question::Asked { at: now };
+                self.push_size();
+            }
+            Question::Acknowledged => {
+                self.question = Question::Answered;
+                let agreed = self.establish_without_handshake();
+                self.run(agreed);
+            }
+            Question::Asked { .. } | Question::Answered => {}
+        }
+    }
+
+    /// The agent has acknowledged the question.
+    pub(super) fn on_question_acked(&mut self, now: Instant) {
+        self.question = Question::Acknowledged;
+        self.await_silence(now);
+    }
+
+    /// Whether a session that ends without words, before anything of it has come, was that of a program which has run: not if the
+    /// agent had long been asked.
+    pub(super) fn has_run_silently(&self, now: Instant) -> bool {
+        let is_overdue = match self.question {
+            Question::Asked { at } => now >= at + self.config.silence_delay,
+            Question::Unasked | Question::Acknowledged | Question::Answered => false,
+        };
+        self.config.may_begin_silently && self.phase == Phase::Opening && !is_overdue
+    }
+
+    /// The session has begun without a handshake: it is that of a shell, or of an interactive command, and not encrypted.
+    pub(super) fn establish_without_handshake(&mut self) -> Agreed {
+        let agreed = Agreed {
+            agent_version: None,
+            kind: SessionKind::Shell,
+        };
+        self.establish(agreed, String::new());
+        agreed
+    }
+
+    /// A handshake begins when the session has. What was typed since may have been sent as it is, where it should have been
+    /// encrypted, and was not taken.
+    pub(super) fn on_late_handshake(&self) -> Result<(), ProtocolError> {
+        match self.question {
+            Question::Answered => Err(ProtocolError::LateHandshake),
+            _ => {
+                tracing::debug!(kind = ?PayloadType::HandshakeRequest, "payload passed over");
+                Ok(())
+            }
+        }
+    }
+}
