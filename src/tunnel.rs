@@ -24,7 +24,7 @@ pub use pool::Shortage;
 use crate::aws::{Aws, StartSession, Target};
 use crate::backoff::Backoff;
 use crate::failure::{Exit, Failure};
-use crate::session::{self, Session, StartError};
+use crate::session::{self, Cause, Session, StartError};
 use restart_policy::{Next, Policy};
 use sessions::{Change, Closed, Ended, Sessions};
 use shared_pool::Outlook;
@@ -142,6 +142,13 @@ pub struct Broken {
     pub is_at_start: bool,
 }
 
+/// What is said of a session that was terminated once too often.
+fn given_up(failure: Failure) -> Failure {
+    let message = format!("{}, as others before it within an hour", failure.message);
+    Failure { message, ..failure }
+        .with_hint("an administrator seems to mean it; start the forward again to go on")
+}
+
 /// Why a tunnel starts no further session.
 enum Over {
     Stopped,
@@ -218,7 +225,8 @@ impl<N: Narrator> Tunnel<N> {
             if age >= BACKOFF_RESET_AGE {
                 self.backoff.reset();
             }
-            let next = match (self.plan.restarts, ended.cause()) {
+            let ended_cause = ended.cause();
+            let next = match (self.plan.restarts, ended_cause) {
                 (true, Some(cause)) => self.policy.after(cause, age, Instant::now()),
                 _ => Next::Never,
             };
@@ -237,8 +245,12 @@ impl<N: Narrator> Tunnel<N> {
             self.sessions.close(ended, &gone.reason);
             self.sessions.close_all(&self.supply, &gone.reason);
             if is_over {
+                let is_given_up = self.plan.restarts && ended_cause == Some(Cause::Terminated);
                 return Over::Broken(Broken {
-                    failure,
+                    failure: match is_given_up {
+                        true => given_up(failure),
+                        false => failure,
+                    },
                     is_at_start: next == Next::NotEvenOnce,
                 });
             }

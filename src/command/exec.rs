@@ -32,7 +32,13 @@ const UNKNOWN: u8 = 255;
 ///
 /// When the command is not started, or its exit code is not known.
 pub async fn run(settings: ExecSettings, printer: Printer) -> Result<ExitCode, Failure> {
-    let message = "interrupted before the command was started";
+    let message = match settings {
+        // Its session begins with what it prints.
+        ExecSettings::Terminal(_) => {
+            "interrupted before the command had printed anything; if it ran already, it was ended"
+        }
+        ExecSettings::Plain(_) => "interrupted before the command was started",
+    };
     let interrupted = Err(Failure::new(Exit::Interrupted, message));
     let settings = match settings {
         ExecSettings::Terminal(settings) => {

@@ -272,7 +272,11 @@ async fn serve(
             gate,
         };
         connections.accept_from(listener, forwarding);
-        running.spawn(tunnel.run(session));
+        let name = forward.spec.to_string();
+        running.spawn(async move {
+            let outcome = tunnel.run(session).await;
+            outcome.map_err(|broken| (name, broken))
+        });
     }
     let outcome = attend(
         settings,
@@ -292,7 +296,7 @@ async fn serve(
 async fn attend(
     settings: Settings,
     addresses: &[local::Address],
-    tunnels: &mut JoinSet<Result<(), Broken>>,
+    tunnels: &mut JoinSet<Result<(), (String, Broken)>>,
     mut connections: Connections,
     printer: &Printer,
     shutdown: &CancellationToken,
@@ -351,29 +355,32 @@ async fn outlive(
 /// Waits until no forward can work any more; without reconnecting, or at the very start, until one
 /// cannot.
 async fn all_failed(
-    tunnels: &mut JoinSet<Result<(), Broken>>,
+    tunnels: &mut JoinSet<Result<(), (String, Broken)>>,
     reconnects: bool,
     printer: &Printer,
 ) -> Failure {
     loop {
-        let Broken {
-            failure,
-            is_at_start,
-        } = match tunnels.join_next().await {
+        let (
+            forward,
+            Broken {
+                failure,
+                is_at_start,
+            },
+        ) = match tunnels.join_next().await {
             Some(Ok(Ok(()))) => continue,
             Some(Ok(Err(broken))) => broken,
-            Some(Err(error)) => Broken {
-                failure: Failure::new(
-                    Exit::Failure,
-                    format!("a tunnel was dropped by a fault in ssmfwd: {error}"),
-                ),
-                is_at_start: false,
-            },
+            Some(Err(error)) => {
+                let message = format!("a tunnel was dropped by a fault in ssmfwd: {error}");
+                return Failure::new(Exit::Failure, message);
+            }
             None => return std::future::pending().await,
         };
         if tunnels.is_empty() || is_at_start || !reconnects {
             return failure;
         }
-        printer.failure(&failure);
+        printer.failure(&Failure {
+            message: format!("{forward} is over, others go on: {}", failure.message),
+            ..failure
+        });
     }
 }

@@ -93,6 +93,11 @@ pub(super) fn new(can_host_move: bool) -> (Supply, Gate) {
 }
 
 impl Gate {
+    /// Waits until no connection will ever get through any more.
+    pub async fn failed(&self) {
+        self.shared.failed().await;
+    }
+
     /// Opens a stream in the session that is best for it; waits for one that has a connection, but not for
     /// ever. Whoever does not want it any more drops the future.
     ///

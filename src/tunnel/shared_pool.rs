@@ -129,6 +129,14 @@ impl SharedPool {
         }
     }
 
+    /// Waits until there will be no session any more.
+    pub(super) async fn failed(&self) {
+        let mut states = self.state.subscribe();
+        let failed = states.wait_for(|state| matches!(state.outlook, Outlook::Failed(_)));
+        // The sender is this one's own.
+        let _ = failed.await;
+    }
+
     /// Asks for a session, until what is returned is dropped.
     pub(super) fn wish(&self) -> Wish<'_> {
         self.wishes.send_modify(|count| *count += 1);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
-use ssmfwd::lab::{EndedBy, Fault};
+use ssmfwd::lab::{Chaos, EndedBy, Fault};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -55,6 +55,30 @@ async fn an_administrator_has_the_last_word() {
     let exit = client.exit().await;
     assert_eq!(exit.code(), Some(6), "{}", exit.stderr);
     assert_eq!(fixture.lab.sessions().len(), 6);
+    fixture.no_session_left().await;
+}
+
+#[tokio::test]
+async fn a_forward_that_is_over_is_named_and_its_port_closed() {
+    let fixture = Fixture::new().await;
+    let mut client = fixture.spawn(&["7:0", "7:0"]);
+    let (one, other) = (client.connected().await, client.connected().await);
+    fixture.lab.inject(Fault::Terminate);
+    fixture.lab.update_chaos("deny=StartSession").unwrap();
+    client.event("reconnecting").await;
+    client.event("reconnecting").await;
+    let mut asking = connect(one).await;
+    let error = client.event("error").await;
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains(" is over, others go on: "), "{message}");
+    expect_reset(&mut asking).await;
+    eventually("a closed port", || {
+        std::net::TcpStream::connect(("127.0.0.1", one)).is_err()
+    })
+    .await;
+    fixture.lab.set_chaos(Chaos::default());
+    conversation(other).await;
+    client.stop().await;
     fixture.no_session_left().await;
 }
 

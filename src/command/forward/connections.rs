@@ -67,6 +67,8 @@ impl Connections {
                     biased;
                     accepted = listener.accept() => accepted,
                     () = finishing.begun() => return None,
+                    // The listener is closed: who connects is refused.
+                    () = forwarding.gate.failed() => return None,
                 };
                 let (local, peer) = match accepted {
                     Ok(accepted) => accepted,
