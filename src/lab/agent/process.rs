@@ -162,11 +162,17 @@ mod tests {
 
     use super::*;
 
-    fn run(session_id: &str, script: &str) -> Process {
+    /// A mark of this run of the tests: others on the machine must not count its processes as theirs.
+    fn mark(name: &str) -> String {
+        format!("{name}-{}", std::process::id())
+    }
+
+    fn run(name: &str, script: &str) -> Process {
+        let session_id = mark(name);
         let mut command = Command::new("sh");
-        command.args(["-c", script]).env(MARK, session_id);
+        command.args(["-c", script]).env(MARK, &session_id);
         let child = command.process_group(0).spawn().unwrap();
-        Process::new(child, session_id)
+        Process::new(child, &session_id)
     }
 
     async fn until(condition: impl Fn() -> bool) {
@@ -208,9 +214,9 @@ mod tests {
                 false => run("tree", script).with_grace(POLL_INTERVAL, &tracker),
             };
             // The script, three times `sleep`, and `timeout`.
-            until(|| marked_processes("tree").len() == 5).await;
+            until(|| marked_processes(&mark("tree")).len() == 5).await;
             drop(process);
-            until(|| marked_processes("tree").is_empty()).await;
+            until(|| marked_processes(&mark("tree")).is_empty()).await;
         }
     }
 
@@ -219,8 +225,8 @@ mod tests {
     async fn what_a_process_leaves_behind_ends_with_it() {
         let mut process = run("background", "sleep 600 & exit 0");
         assert_eq!(process.exit_code().await.unwrap(), 0);
-        assert_eq!(marked_processes("background").len(), 1);
+        assert_eq!(marked_processes(&mark("background")).len(), 1);
         drop(process);
-        until(|| marked_processes("background").is_empty()).await;
+        until(|| marked_processes(&mark("background")).is_empty()).await;
     }
 }
