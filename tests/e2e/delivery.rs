@@ -107,9 +107,11 @@ async fn what_was_written_is_delivered_although_an_answer_was_not_read() {
             report.send(receive_to_end(&mut socket).await).unwrap();
         }
     });
+    // What has not reached the other end yet would be lost with the reset; `/proc/net/tcp` tells how much that is.
     let script = format!(
         "exec 3<>/dev/tcp/127.0.0.1/$SSMFWD_PORT; until read -t 0 -u 3; do sleep 0.05; done; echo '{{}}'; \
-         until [ -e go ]; do sleep 0.05; done; head -c {LEN} /dev/zero >&3; echo \"{{\\\"pid\\\":$$}}\""
+         until [ -e go ]; do sleep 0.05; done; head -c {LEN} /dev/zero >&3; printf -v port %04X $SSMFWD_PORT; \
+         until grep -q \" 0100007F:$port 01 00000000:\" /proc/net/tcp; do sleep 0.05; done; echo \"{{\\\"pid\\\":$$}}\""
     );
     let forward = format!("{}:0", port.await);
     let mut client = fixture.spawn(&[&forward, "--", "bash", "-c", &script]);

@@ -7,7 +7,9 @@ use ssmfwd::lab::{Chaos, EndedBy, Fault};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Client, Fixture, TARGET, bounded, connect, eventually, expect_reset};
+use crate::support::{
+    Client, Fixture, TARGET, bounded, connect, eventually, expect_reset, unassigned_port,
+};
 
 async fn conversation(local: u16) -> TcpStream {
     let mut socket = connect(local).await;
@@ -61,7 +63,7 @@ async fn an_administrator_has_the_last_word() {
 #[tokio::test]
 async fn a_forward_that_is_over_is_named_and_its_port_closed() {
     let fixture = Fixture::new().await;
-    let mut client = fixture.spawn(&["7:0", "7:0"]);
+    let mut client = fixture.spawn(&[&format!("7:{}", unassigned_port()), "7:0"]);
     let (one, other) = (client.connected().await, client.connected().await);
     fixture.lab.inject(Fault::Terminate);
     fixture.lab.update_chaos("deny=StartSession").unwrap();

@@ -216,6 +216,13 @@ fn program() -> Command {
     }
 }
 
+/// A port on which nobody listens, and which the system gives to nobody who asks for any: other tests on the machine stay off it.
+pub(crate) fn unassigned_port() -> u16 {
+    let mut ports = std::iter::repeat_with(|| fastrand::u16(20_000..30_000));
+    let free = ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.unwrap()
+}
+
 /// Connects to a local port on 127.0.0.1.
 pub(crate) async fn connect(port: u16) -> TcpStream {
     let connecting = TcpStream::connect(("127.0.0.1", port));

@@ -9,7 +9,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::cli::{PORT_DOCUMENT, REMOTE_HOST_DOCUMENT, signal_group, spawn_group, start_session};
 use crate::support::{
-    Client, Exit, Fixture, bounded, connect, own_address, read_to_end, unused_port,
+    Client, Exit, Fixture, bounded, connect, own_address, read_to_end, unassigned_port, unused_port,
 };
 
 const CUSTOM_DOCUMENT: &str = "Team-Forward";
@@ -187,13 +187,8 @@ async fn a_busy_port_fails_and_leaves_no_session() {
 #[tokio::test]
 async fn a_port_that_is_taken_on_ipv6_alone_is_opened_on_ipv4() {
     let fixture = Fixture::new().await;
-    // The system gives out none of these to whoever asks for any: nobody takes it on IPv4 meanwhile.
-    let ports = std::iter::repeat_with(|| fastrand::u16(20_000..30_000));
-    let held = ports
-        .filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .find_map(|port| TcpListener::bind(("::1", port)).ok())
-        .unwrap();
-    let port = held.local_addr().unwrap().port();
+    let port = unassigned_port();
+    let _held = TcpListener::bind(("::1", port)).unwrap();
     let parameters = format!("portNumber=7,localPortNumber={port}");
     let mut client = spawn_group(start_session(&fixture, PORT_DOCUMENT, &parameters));
     assert_eq!(opened_port(&mut client).await, port);
