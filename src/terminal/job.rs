@@ -1,6 +1,6 @@
 //! The job of a shell that this program belongs to.
 
-use rustix::process::{Pid, Signal, getpgid, getpgrp, getppid, getsid, kill_current_process_group};
+use rustix::process::{Signal, kill_current_process_group};
 
 /// Stops all processes of the job, as Ctrl-Z does on a terminal that is not raw. Returns whether it did: without a shell,
 /// nobody would continue them.
@@ -19,41 +19,98 @@ pub(super) fn stop() -> bool {
 
 /// Whether an ancestor has the process group in its hands: it is of the same session, and not of the group (POSIX, "orphaned
 /// process group").
+#[cfg(target_os = "linux")]
 fn has_shell() -> bool {
-    let (group, session) = (getpgrp(), getsid(None).ok());
-    let mut ancestor = getppid();
-    while let Some(pid) = ancestor {
-        if getsid(Some(pid)).ok() != session {
+    use process::Process;
+
+    let Some(this) = Process::read("self") else {
+        return false;
+    };
+    let mut ancestor = this.parent();
+    while let Some(process) = ancestor {
+        if process.session != this.session {
             return false;
         }
-        // Where nobody tells who the parent of another process is, that of the group counts as having a shell.
-        if getpgid(Some(pid)) != Ok(group) || cfg!(not(target_os = "linux")) {
+        if process.group != this.group {
             return true;
         }
-        ancestor = parent(pid);
+        ancestor = process.parent();
     }
     false
 }
 
-/// The parent of another process, where the system tells in a file.
-fn parent(pid: Pid) -> Option<Pid> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name of the program stands in parentheses, and may contain some.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let parent = rest.split_ascii_whitespace().nth(1)?;
-    Pid::from_raw(parent.parse().ok()?)
+/// Whether the parent is of the same session: nobody tells who its own parent is, so that of the group counts as having a
+/// shell.
+#[cfg(not(target_os = "linux"))]
+fn has_shell() -> bool {
+    use rustix::process::{getppid, getsid};
+
+    getppid().is_some_and(|parent| getsid(Some(parent)) == getsid(None))
 }
 
-#[cfg(test)]
 #[cfg(target_os = "linux")]
-mod tests {
-    use rustix::process::getpid;
+mod process {
+    /// A process as `/proc/PID/stat` describes it (proc_pid_stat(5)).
+    ///
+    /// All of it is read from there, since the system calls number processes as the namespace of this one does, and `/proc` may
+    /// be of another. What is outside of the namespace of `/proc` is 0.
+    #[derive(Debug, PartialEq)]
+    pub(super) struct Process {
+        parent: u32,
+        pub(super) group: u32,
+        pub(super) session: u32,
+    }
 
-    use super::*;
+    impl Process {
+        /// The process whose directory in `/proc` is `name`.
+        pub(super) fn read(name: &str) -> Option<Self> {
+            Self::parse(&std::fs::read_to_string(format!("/proc/{name}/stat")).ok()?)
+        }
 
-    #[test]
-    fn the_parent_of_a_process_is_found() {
-        assert_eq!(parent(getpid()), getppid());
-        assert_eq!(Pid::from_raw(1).and_then(parent), None);
+        fn parse(stat: &str) -> Option<Self> {
+            // The name of the program stands in parentheses, and may contain some.
+            let (_, rest) = stat.rsplit_once(')')?;
+            let mut fields = rest.split_ascii_whitespace().skip(1);
+            let mut next = || fields.next()?.parse().ok();
+            Some(Self {
+                parent: next()?,
+                group: next()?,
+                session: next()?,
+            })
+        }
+
+        pub(super) fn parent(&self) -> Option<Self> {
+            Self::read(&self.parent.to_string())
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn a_process_is_found() {
+            let this = Process::read("self").unwrap();
+            assert_eq!(this.parent, std::os::unix::process::parent_id());
+            assert_eq!(Process::read("1").and_then(|init| init.parent()), None);
+        }
+
+        #[test]
+        fn names_of_programs_mislead_nobody() {
+            let parse = |stat| {
+                Process::parse(stat).map(
+                    |Process {
+                         parent,
+                         group,
+                         session,
+                     }| [parent, group, session],
+                )
+            };
+            assert_eq!(parse("7 (a) S 1 (b) S 4 5 6 34816 5"), Some([4, 5, 6]));
+            assert_eq!(parse("1 (init) S 0 0 0 0 -1"), Some([0, 0, 0]));
+            assert_eq!(parse("7 (a) S 4 5"), None);
+            assert_eq!(parse("7 (a) S -4 5 6"), None);
+            assert_eq!(parse("7"), None);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Networks as people have them: TLS with CAs of their own, VPC endpoints, proxies, DNS that knows only half.
 
 mod doctor;
-mod namespace;
+pub(crate) mod namespace;
 mod paths;
 mod proxies;
 mod tls;

@@ -7,7 +7,8 @@ use rustix::process::Signal;
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt;
 
-use crate::support::{Client, Fixture, Random, TARGET, Terminal, bounded, eventually};
+use crate::network::namespace::unshare;
+use crate::support::{Client, Fixture, Random, TARGET, Terminal, bounded, eventually, wrapped};
 
 impl Fixture {
     /// A shell that has shown that it works.
@@ -268,6 +269,23 @@ async fn a_program_without_a_shell_is_not_stopped() {
     terminal.shows("not stopped: ").await;
     assert!(!terminal.is_as_before());
     assert!(terminal.run("echo $((40 + 2))").await.ends_with("42\r\n"));
+    terminal.input("exit\r").await;
+    terminal.exits(0).await;
+}
+
+/// The numbers of its session and group are 0 there.
+#[tokio::test]
+async fn a_program_in_a_namespace_of_processes_is_not_stopped() {
+    let Some(unshare) = unshare() else {
+        return;
+    };
+    let fixture = Fixture::new().await;
+    let shell = fixture.command(&["shell", TARGET]);
+    let arguments = [unshare, &["--pid", "--fork", "--"]].concat();
+    let mut terminal = Terminal::spawn(wrapped(&shell, "unshare", &arguments));
+    terminal.begin().await;
+    terminal.input("\r~\x1a").await;
+    terminal.shows("not stopped: ").await;
     terminal.input("exit\r").await;
     terminal.exits(0).await;
 }

@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 
 pub(crate) use self::client::{Client, Exit};
 pub(crate) use self::data::{Digest, Random, receive, receive_to_end, send};
-pub(crate) use self::terminal::Terminal;
+pub(crate) use self::terminal::{Terminal, wrapped};
 
 /// How long any one wait may take. Far above what is needed on a loaded machine: it ends a test
 /// that hangs, and measures nothing.

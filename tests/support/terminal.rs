@@ -13,6 +13,26 @@ use tokio::task::JoinHandle;
 
 use super::bounded;
 
+/// `command` as arguments of another program.
+pub(crate) fn wrapped(command: &Command, program: &str, arguments: &[&str]) -> Command {
+    let command = command.as_std();
+    let mut outer = Command::new(program);
+    outer
+        .args(arguments)
+        .arg(command.get_program())
+        .args(command.get_args());
+    if let Some(directory) = command.get_current_dir() {
+        outer.current_dir(directory);
+    }
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => outer.env(name, value),
+            None => outer.env_remove(name),
+        };
+    }
+    outer
+}
+
 /// A process and its terminal, of 80 columns and 24 rows. It is killed when dropped.
 pub(crate) struct Terminal {
     child: Child,
@@ -58,22 +78,7 @@ impl Terminal {
     pub(crate) fn spawn_job(command: Command) -> Self {
         let script =
             "\"$@\"; while [ $? = 147 ]; do echo 'sto''pped'; read -r _; fg >/dev/null; done";
-        let job = command.as_std();
-        let mut shell = Command::new("bash");
-        shell
-            .args(["-m", "-c", script, "bash"])
-            .arg(job.get_program())
-            .args(job.get_args());
-        if let Some(directory) = job.get_current_dir() {
-            shell.current_dir(directory);
-        }
-        for (name, value) in job.get_envs() {
-            match value {
-                Some(value) => shell.env(name, value),
-                None => shell.env_remove(name),
-            };
-        }
-        Self::spawn(shell)
+        Self::spawn(wrapped(&command, "bash", &["-m", "-c", script, "bash"]))
     }
 
     /// Types or pastes.

@@ -47,7 +47,9 @@ pub(super) async fn entered(test: &str) -> bool {
     );
     write("hosts", "127.0.0.1 localhost\n");
     let mut command = Command::new("unshare");
-    command.args(unshare).args(["sh", "-euc", SETUP, "sh"]);
+    command
+        .args(unshare)
+        .args(["--net", "--mount", "sh", "-euc", SETUP, "sh"]);
     command
         .arg(directory.path())
         .arg(std::env::current_exe().unwrap())
@@ -73,12 +75,9 @@ pub(super) async fn entered(test: &str) -> bool {
 /// Set to `required` where being skipped is a failure.
 const WANTED: &str = "SSMFWD_TEST_NAMESPACES";
 
-/// The arguments with which this machine lets us have namespaces; the reason is told once if it does not.
-fn unshare() -> Option<&'static [&'static str]> {
-    const WAYS: [&[&str]; 2] = [
-        &["--net", "--mount"],
-        &["--user", "--map-root-user", "--net", "--mount"],
-    ];
+/// The arguments with which `unshare` makes namespaces on this machine; the reason is told once if it makes none.
+pub(crate) fn unshare() -> Option<&'static [&'static str]> {
+    const WAYS: [&[&str]; 2] = [&[], &["--user", "--map-root-user"]];
     static TOLD: Once = Once::new();
     let mut reason = String::new();
     for way in WAYS {
@@ -87,7 +86,7 @@ fn unshare() -> Option<&'static [&'static str]> {
         let mut command = StdCommand::new("unshare");
         command
             .args(way)
-            .args(["sh", "-c", probe])
+            .args(["--net", "--mount", "sh", "-c", probe])
             .stdin(Stdio::null());
         let output = command
             .output()
