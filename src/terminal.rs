@@ -40,6 +40,10 @@ impl RawMode {
     /// [`RawMode::renew`] on the signal that comes when it goes on.
     #[cfg(unix)]
     pub fn suspend(&self) -> bool {
+        // Before the terminal is touched: what is typed while it is not raw goes elsewhere.
+        if !job::has_shell() {
+            return false;
+        }
         restore();
         let is_stopped = job::stop();
         if !is_stopped {

@@ -2,14 +2,10 @@
 
 use rustix::process::{Signal, kill_current_process_group};
 
-/// Stops all processes of the job, as Ctrl-Z does on a terminal that is not raw. Returns whether it did: without a shell,
-/// nobody would continue them.
+/// Stops all processes of the job, as Ctrl-Z does on a terminal that is not raw; returns whether it did.
 ///
 /// SIGSTOP, since this program handles SIGTSTP, and the AWS CLI ignores it while it waits for its plugin.
 pub(super) fn stop() -> bool {
-    if !has_shell() {
-        return false;
-    }
     let stopped = kill_current_process_group(Signal::STOP);
     if let Err(error) = &stopped {
         tracing::warn!(%error, "cannot stop");
@@ -17,10 +13,10 @@ pub(super) fn stop() -> bool {
     stopped.is_ok()
 }
 
-/// Whether an ancestor has the process group in its hands: it is of the same session, and not of the group (POSIX, "orphaned
-/// process group").
+/// Whether there is a shell, which can continue a stopped job: an ancestor of the same session, and not of the process group
+/// (POSIX, "orphaned process group").
 #[cfg(target_os = "linux")]
-fn has_shell() -> bool {
+pub(super) fn has_shell() -> bool {
     use process::Process;
 
     let Some(this) = Process::read("self") else {
@@ -42,7 +38,7 @@ fn has_shell() -> bool {
 /// Whether the parent is of the same session: nobody tells who its own parent is, so that of the group counts as having a
 /// shell.
 #[cfg(not(target_os = "linux"))]
-fn has_shell() -> bool {
+pub(super) fn has_shell() -> bool {
     use rustix::process::{getppid, getsid};
 
     getppid().is_some_and(|parent| getsid(Some(parent)) == getsid(None))
