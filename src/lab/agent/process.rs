@@ -1,5 +1,7 @@
 //! A session's process, and the end of everything it has started.
 
+mod mark;
+
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -11,11 +13,8 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::TaskTracker;
 
-/// The environment variable that marks a session's processes: whatever they start inherits it.
-///
-/// Process groups do not hold them together: shells, and commands as `timeout`, put what they start
-/// into groups of its own.
-pub(super) const MARK: &str = "SSMFWD_LAB_SESSION";
+pub(super) use self::mark::MARK;
+use self::mark::marked_processes;
 
 /// A process that leads a group of its own, and carries [`MARK`] with the session's id. Dropping it
 /// ends all processes of the session.
@@ -127,27 +126,6 @@ fn leader(child: &Child) -> Option<Pid> {
 fn exit_code(status: ExitStatus) -> i32 {
     debug_assert!(status.code().is_some() || status.signal().is_some());
     status.code().unwrap_or(NO_EXIT_CODE)
-}
-
-/// The running processes with a session's mark. Only Linux tells them; elsewhere there seem to be
-/// none, and only the group's processes are ended.
-fn marked_processes(session_id: &str) -> Vec<Pid> {
-    let Ok(entries) = std::fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    let mark = format!("{MARK}={session_id}");
-    let is_marked = |entry: &std::fs::DirEntry| {
-        let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        environment
-            .split(|byte| *byte == 0)
-            .any(|variable| variable == mark.as_bytes())
-    };
-    let processes = entries.flatten().filter_map(|entry| {
-        let id = entry.file_name().to_str()?.parse().ok()?;
-        let process = Pid::from_raw(id)?;
-        is_marked(&entry).then_some(process)
-    });
-    processes.collect()
 }
 
 /// What the agent reports of a process that a signal has ended (Go's `ExitCode`).
