@@ -88,13 +88,23 @@ impl Output {
     ///
     /// When nobody reads them, or they cannot be stored.
     pub async fn write(&mut self, bytes: Bytes) -> io::Result<()> {
-        if self.is_unanswered {
-            self.result().await?;
-        }
+        self.flush().await?;
         let sent = self.chunks.send(bytes).await;
         sent.map_err(|_| io::Error::from(ErrorKind::BrokenPipe))?;
         self.is_unanswered = true;
         self.result().await
+    }
+
+    /// Waits until a write that was cancelled is done, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Output::write`].
+    pub async fn flush(&mut self) -> io::Result<()> {
+        match self.is_unanswered {
+            true => self.result().await,
+            false => Ok(()),
+        }
     }
 
     async fn result(&mut self) -> io::Result<()> {
@@ -185,5 +195,33 @@ mod sys {
 
     pub(super) fn release_stdout() -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_write_that_was_cancelled_is_waited_for() {
+        let (chunks, mut to_write) = mpsc::channel(1);
+        let (written, results) = mpsc::channel(1);
+        let mut output = Output {
+            chunks,
+            results,
+            is_unanswered: false,
+        };
+        output.flush().await.unwrap();
+        let first = Bytes::from_static(b"first");
+        assert!(output.write(first.clone()).now_or_never().is_none());
+        assert_eq!(to_write.recv().await, Some(first));
+        assert!(output.flush().now_or_never().is_none());
+        let second = Bytes::from_static(b"second");
+        assert!(output.write(second).now_or_never().is_none());
+        assert!(to_write.try_recv().is_err(), "one after the other");
+        written.send(Ok(())).await.unwrap();
+        output.flush().await.unwrap();
     }
 }

@@ -60,15 +60,18 @@ impl Screen {
         }
     }
 
-    /// Undoes what the far side has set and not taken back, as an editor that was cut off.
+    /// Undoes what the far side has set and not taken back, as an editor that was cut off. Nothing of it is shown afterwards.
     pub(super) async fn restore(&mut self) {
         output::set_full_screen(false);
         let undo = self.modes.as_mut().map(Modes::undo).unwrap_or_default();
-        if undo.is_empty() {
-            return;
-        }
+        let restored = async {
+            self.stdout.flush().await?;
+            match undo.is_empty() {
+                true => Ok(()),
+                false => self.stdout.write(Bytes::from(undo)).await,
+            }
+        };
         // A terminal that does not take it has other troubles.
-        let _: Result<io::Result<()>, _> =
-            timeout(RESTORE_TIMEOUT, self.stdout.write(Bytes::from(undo))).await;
+        let _: Result<io::Result<()>, _> = timeout(RESTORE_TIMEOUT, restored).await;
     }
 }
