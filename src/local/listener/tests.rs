@@ -18,6 +18,13 @@ fn has_ipv6() -> bool {
     BlockingListener::bind("[::1]:0").is_ok()
 }
 
+/// A port of localhost that is free, and that the system gives to nobody who asks for any: other tests on the machine stay off
+/// it.
+fn free_port() -> u16 {
+    let mut ports = std::iter::repeat_with(|| fastrand::u16(20_000..30_000));
+    ports.find(|port| bind(&port.to_string()).is_ok()).unwrap()
+}
+
 #[tokio::test]
 async fn localhost_is_both_loopback_addresses() {
     let listener = bind("0").unwrap();
@@ -42,10 +49,7 @@ async fn localhost_is_both_loopback_addresses() {
 
 #[tokio::test]
 async fn an_address_written_out_is_the_only_one() {
-    // The system gives out none of these to whoever asks for any: nobody else listens there meanwhile.
-    let mut ports = std::iter::repeat_with(|| fastrand::u16(20_000..30_000));
-    let free = ports.find(|port| BlockingListener::bind(("127.0.0.1", *port)).is_ok());
-    let listener = bind(&format!("127.0.0.2:{}", free.unwrap())).unwrap();
+    let listener = bind(&format!("127.0.0.2:{}", free_port())).unwrap();
     assert!(
         TcpStream::connect(("127.0.0.2", port(&listener)))
             .await
@@ -61,10 +65,10 @@ async fn an_address_written_out_is_the_only_one() {
 #[tokio::test]
 async fn a_busy_port_is_named_with_its_holder() {
     for host in ["127.0.0.1", "::1"] {
-        let Ok(other) = BlockingListener::bind((host, 0)) else {
+        let port = free_port();
+        let Ok(_other) = BlockingListener::bind((host, port)) else {
             continue;
         };
-        let port = other.local_addr().unwrap().port();
         let failure = bind(&port.to_string()).unwrap_err();
         assert_eq!(failure.exit, Exit::Address);
         let start = format!("cannot listen on port {port} of localhost: it is in use by ");
@@ -82,8 +86,8 @@ async fn a_busy_port_is_named_with_its_holder() {
 
 #[tokio::test]
 async fn a_port_is_free_again_after_a_drop() {
-    let listener = bind("0").unwrap();
-    let port = port(&listener);
+    let port = free_port();
+    let listener = bind(&port.to_string()).unwrap();
     let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
     stream.close();
