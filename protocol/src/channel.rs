@@ -2,7 +2,6 @@
 //!
 //! The one type that sees all layers; it dispatches between them and keeps the order of the session.
 
-mod answer;
 mod delivery;
 mod event;
 mod opening;
@@ -10,6 +9,7 @@ mod phase;
 mod silence;
 mod timer;
 mod turn;
+mod unanswered;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -30,12 +30,12 @@ use crate::error::ProtocolError;
 use crate::handshake::{Agreed, Properties};
 use crate::message::{Flag, Message, MessageType, PayloadType};
 use crate::reliable::{Payload, Reliable, Side};
-use crate::session::SessionKind;
+use crate::session_kind::SessionKind;
 use crate::streams::Streams;
 use crate::version::{CLIENT_VERSION, Version};
-use answer::Answers;
 use phase::Phase;
 use silence::Question;
+use unanswered::Answers;
 
 /// A data channel as the client sees it. See the crate's documentation for how to drive it.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::session::Size;
+use crate::console::Size;
 
 /// Settings of one data channel, the same type for both ends.
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{ProtocolError, Unsupported};
-use crate::session::SessionKind;
+use crate::session_kind::SessionKind;
 use crate::version::{CLIENT_VERSION, Version};
 
 /// The action whose parameters name the kind of session.

@@ -31,13 +31,14 @@ pub mod agent;
 pub mod channel;
 pub mod cipher;
 pub mod config;
+mod console;
 pub mod control;
 mod endpoint;
 pub mod error;
 mod handshake;
 pub mod message;
 mod reliable;
-pub mod session;
+mod session_kind;
 mod smux;
 pub mod streams;
 #[cfg(test)]
@@ -46,6 +47,7 @@ pub mod version;
 
 pub use channel::Channel;
 pub use cipher::DataKey;
+pub use console::{Signal, Size};
 pub use endpoint::{Endpoint, Transmit};
-pub use session::{SessionKind, Signal, Size};
+pub use session_kind::SessionKind;
 pub use smux::StreamId;

@@ -6,9 +6,10 @@ mod console;
 use bytes::{Bytes, BytesMut};
 
 use crate::config::Config;
+use crate::console::Size;
 use crate::error::{MuxError, OpenError};
 use crate::message::{Flag, PayloadType};
-use crate::session::{SessionKind, Size};
+use crate::session_kind::SessionKind;
 use crate::smux::{Limits, Mux, Role, StreamId};
 
 use basic::Basic;

@@ -3,8 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use ssmfwd_protocol::SessionKind;
 use ssmfwd_protocol::error::OpenError;
-use ssmfwd_protocol::session::SessionKind;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::StreamExt;
-use ssmfwd_protocol::session::SessionKind;
+use ssmfwd_protocol::SessionKind;
 use tokio::time::sleep;
 
 use self::plan::{Checks, Sessions, checks, without_configuration};

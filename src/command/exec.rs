@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use bytes::Bytes;
 use ssmfwd_protocol::config::Config;
-use ssmfwd_protocol::session::{SessionKind, Signal};
 use ssmfwd_protocol::version::Version;
+use ssmfwd_protocol::{SessionKind, Signal};
 use tokio_util::sync::CancellationToken;
 
 use super::service::{Service, close_after, greet, not_started};

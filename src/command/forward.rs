@@ -9,8 +9,8 @@ mod narration;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use ssmfwd_protocol::SessionKind;
 use ssmfwd_protocol::config::Config;
-use ssmfwd_protocol::session::SessionKind;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use ssmfwd_protocol::session::SessionKind;
+use ssmfwd_protocol::SessionKind;
 use ssmfwd_protocol::version::Version;
 
 use crate::aws::{Options, Selector};

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use ssmfwd_protocol::channel::Established;
 use ssmfwd_protocol::config::Config;
-use ssmfwd_protocol::session::{SessionKind, Size};
+use ssmfwd_protocol::{SessionKind, Size};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 

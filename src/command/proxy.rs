@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ssmfwd_protocol::SessionKind;
 use ssmfwd_protocol::config::Config;
-use ssmfwd_protocol::session::SessionKind;
 use tokio_util::sync::CancellationToken;
 
 use super::bridge::{Bridge, Remote};

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use ssmfwd_protocol::SessionKind;
 use ssmfwd_protocol::config::Config;
-use ssmfwd_protocol::session::SessionKind;
 use tokio_util::sync::CancellationToken;
 
 use super::outages::observer;

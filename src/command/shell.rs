@@ -8,7 +8,7 @@ use std::io;
 use std::process::ExitCode;
 
 use ssmfwd_protocol::config::Config;
-use ssmfwd_protocol::session::{SessionKind, Size};
+use ssmfwd_protocol::{SessionKind, Size};
 use tokio_util::sync::CancellationToken;
 
 use super::service::{Service, close_after, greet, not_started};

@@ -6,7 +6,8 @@ use crate::aws::Service;
 use crate::cli::{KeyArgs, NetworkArgs, SshConfigArgs};
 use crate::failure::{Exit, Failure};
 use crate::output::{Event, Printer};
-use crate::ssh::config_file::{self, Block, Installed};
+use crate::ssh;
+use crate::ssh::config_block::{Block, Installed};
 use crate::ssh::key_file;
 
 /// Prints the stanza, or puts it into the configuration file.
@@ -29,7 +30,7 @@ pub fn run(args: SshConfigArgs, printer: &Printer) -> Result<(), Failure> {
     }
     let path = match args.file {
         Some(path) => path,
-        None => config_file::directory()?.join("config"),
+        None => ssh::directory()?.join("config"),
     };
     let (is_changed, backup) = match block.install(&path)? {
         Installed::Already => (false, None),

@@ -5,8 +5,8 @@ mod encryption;
 mod output;
 mod port;
 mod process;
+mod pty;
 mod shell;
-mod terminal;
 
 use std::future::pending;
 use std::io;

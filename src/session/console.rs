@@ -3,8 +3,7 @@
 use std::future::poll_fn;
 
 use bytes::Bytes;
-use ssmfwd_protocol::session::Size;
-use ssmfwd_protocol::{Channel, Endpoint};
+use ssmfwd_protocol::{Channel, Endpoint, Size};
 
 use super::Session;
 use crate::endpoint::Shared;

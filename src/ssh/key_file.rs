@@ -24,7 +24,7 @@ const LIFETIME: Duration = Duration::from_secs(24 * 3600);
 ///
 /// When the user has no home directory.
 pub fn default_path() -> Result<PathBuf, Failure> {
-    Ok(super::config_file::directory()?.join("ssmfwd/id_ed25519"))
+    Ok(super::directory()?.join("ssmfwd/id_ed25519"))
 }
 
 /// Reads the public key of a file the user named: a public key, or a private one with its public key beside it.

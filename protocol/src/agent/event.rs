@@ -1,6 +1,7 @@
 //! What an agent tells its driver.
 
-use crate::session::{SessionKind, Signal, Size};
+use crate::console::{Signal, Size};
+use crate::session_kind::SessionKind;
 
 /// Something the agent's driver must know of. What happens to streams comes from its
 /// [`Streams`](crate::streams::Streams).

@@ -13,7 +13,7 @@ use crate::handshake::{
 };
 use crate::message::PayloadType;
 use crate::reliable::Side;
-use crate::session::SessionKind;
+use crate::session_kind::SessionKind;
 use crate::smux::Role;
 use crate::streams::Streams;
 use crate::version::Version;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::error::{ProtocolError, Unsupported};
-use crate::session::SessionKind;
+use crate::session_kind::SessionKind;
 use crate::version::Version;
 
 /// Something the driver must know of. What happens to streams comes from [`crate::streams::Streams`].

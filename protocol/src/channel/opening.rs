@@ -11,7 +11,7 @@ use crate::error::ProtocolError;
 use crate::handshake::{Agreed, Answer, EncryptionChallenge, HandshakeComplete};
 use crate::message::PayloadType;
 use crate::reliable::Side;
-use crate::session::SessionKind;
+use crate::session_kind::SessionKind;
 use crate::smux::{KEEP_ALIVE_FRAME, Role};
 use crate::streams::Streams;
 use crate::version::Version;

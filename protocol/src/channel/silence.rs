@@ -12,7 +12,7 @@ use super::{Channel, Timer};
 use crate::error::ProtocolError;
 use crate::handshake::Agreed;
 use crate::message::PayloadType;
-use crate::session::SessionKind;
+use crate::session_kind::SessionKind;
 
 /// How far the question is.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::StreamEvent;
+use crate::console::{self, Size};
 use crate::message::PayloadType;
-use crate::session::{self, Size};
 use crate::smux::{Chunks, Limits, Role, StreamId};
 
 /// Streams and side information of one shell or command.
@@ -112,7 +112,7 @@ impl Console {
             PayloadType::Output => StreamId::OUTPUT,
             PayloadType::StandardError => StreamId::ERROR,
             PayloadType::ExitCode if self.role == Role::Client => {
-                let code = session::decode_exit_code(bytes);
+                let code = console::decode_exit_code(bytes);
                 if code.is_none() {
                     tracing::debug!("an exit code that is no number is passed over");
                 }
@@ -175,7 +175,7 @@ impl Console {
             return sent;
         }
         let code = self.exit_code.take_if(|_| self.role == Role::Server)?;
-        out.put_slice(session::encode_exit_code(code).as_bytes());
+        out.put_slice(console::encode_exit_code(code).as_bytes());
         Some(PayloadType::ExitCode)
     }
 

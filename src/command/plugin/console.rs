@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use ssmfwd_protocol::session::Size;
+use ssmfwd_protocol::Size;
 use tokio_util::sync::CancellationToken;
 
 use crate::command::exec::{self, Delivered};

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::time::Duration;
 
-use ssmfwd_protocol::session::Size;
+use ssmfwd_protocol::Size;
 use tokio::sync::watch;
 use tokio::time::sleep;
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
 use futures_util::future::join;
+use ssmfwd_protocol::Signal;
 use ssmfwd_protocol::agent::{Agent, AgentEvent, output};
-use ssmfwd_protocol::session::Signal;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 use tokio::time::sleep;

@@ -8,7 +8,7 @@ use ssmfwd_protocol::agent::{Agent, AgentEvent, output};
 use tokio::time::sleep;
 
 use super::output::Output;
-use super::terminal::{self, Keyboard, Screen};
+use super::pty::{self, Keyboard, Screen};
 use super::{Assignment, Events, Outcome, Shared, start_error};
 use crate::lab::pacer::Pacer;
 use crate::stream::Stream;
@@ -21,7 +21,7 @@ pub(super) async fn run(
     assignment: &Assignment,
     pacer: Option<Pacer>,
 ) -> Outcome {
-    let opened = terminal::open(program, &assignment.session_id, &assignment.tracker);
+    let opened = pty::open(program, &assignment.session_id, &assignment.tracker);
     let (screen, keyboard) = match opened {
         Ok(terminal) => terminal,
         Err(error) => {

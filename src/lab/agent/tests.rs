@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use ssmfwd_protocol::Endpoint;
+use ssmfwd_protocol::Size;
 use ssmfwd_protocol::channel::CloseReason;
-use ssmfwd_protocol::session::Size;
 
 use crate::lab::testing::{Console, Tunnel, good_order, lab, sdk};
 use crate::lab::{Document, KeyState, KmsKey, Lab, SessionState, SessionType};

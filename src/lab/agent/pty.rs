@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::BufMut;
 use pty_process::{OwnedReadPty, OwnedWritePty};
 use rustix::io::Errno;
-use ssmfwd_protocol::session::Size;
+use ssmfwd_protocol::Size;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio_util::task::TaskTracker;
 

@@ -1,39 +1,8 @@
-//! What a session is for, and what goes with a terminal or a command.
+//! What goes with a terminal or a command beside its data: size, signals, exit code.
 //!
 //! Source: "Kinds of session" in the README; agent `shell.go`, plugin `shellsession.go`.
 
 use serde::Deserialize;
-
-/// What a session carries, as both ends come to know it in the handshake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SessionKind {
-    /// Connections from the client's side to a destination the agent can reach.
-    Port {
-        /// Whether several can be open at a time; else the streams follow one another.
-        is_multiplexed: bool,
-    },
-    /// A terminal: a shell or an interactive command. Both outputs of its programs are one stream.
-    Shell,
-    /// A command without a terminal and without input.
-    Command,
-}
-
-impl SessionKind {
-    /// Returns whether it is for connections.
-    pub fn is_port(self) -> bool {
-        matches!(self, Self::Port { .. })
-    }
-
-    /// Returns whether several connections can be open at a time.
-    pub fn is_multiplexed(self) -> bool {
-        matches!(
-            self,
-            Self::Port {
-                is_multiplexed: true
-            }
-        )
-    }
-}
 
 /// A terminal's size in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

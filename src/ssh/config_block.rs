@@ -7,22 +7,6 @@ use std::path::{Path, PathBuf};
 use super::private_file::{self, Draft};
 use crate::failure::{Exit, Failure};
 
-/// The directory of the user's `ssh`.
-///
-/// # Errors
-///
-/// When the user has no home directory.
-pub fn directory() -> Result<PathBuf, Failure> {
-    match std::env::home_dir() {
-        Some(home) if !home.as_os_str().is_empty() => Ok(home.join(".ssh")),
-        _ => Err(Failure::new(
-            Exit::Failure,
-            "there is no home directory with a configuration of ssh",
-        )
-        .with_hint("set HOME")),
-    }
-}
-
 /// Text between two marks that tell it from what others have written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
