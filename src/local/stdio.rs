@@ -82,29 +82,20 @@ impl Output {
         })
     }
 
-    /// Writes all of `bytes`, and returns when that is done. What is cancelled is written all the same, or not at all.
+    /// Writes all of `bytes`, which may be none, after what a cancelled write has left, and returns when that is done. What is
+    /// cancelled is written all the same, or not at all.
     ///
     /// # Errors
     ///
     /// When nobody reads them, or they cannot be stored.
     pub async fn write(&mut self, bytes: Bytes) -> io::Result<()> {
-        self.flush().await?;
+        if self.is_unanswered {
+            self.result().await?;
+        }
         let sent = self.chunks.send(bytes).await;
         sent.map_err(|_| io::Error::from(ErrorKind::BrokenPipe))?;
         self.is_unanswered = true;
         self.result().await
-    }
-
-    /// Waits until a write that was cancelled is done, if there is one.
-    ///
-    /// # Errors
-    ///
-    /// As [`Output::write`].
-    pub async fn flush(&mut self) -> io::Result<()> {
-        match self.is_unanswered {
-            true => self.result().await,
-            false => Ok(()),
-        }
     }
 
     async fn result(&mut self) -> io::Result<()> {
@@ -213,15 +204,14 @@ mod tests {
             results,
             is_unanswered: false,
         };
-        output.flush().await.unwrap();
         let first = Bytes::from_static(b"first");
         assert!(output.write(first.clone()).now_or_never().is_none());
         assert_eq!(to_write.recv().await, Some(first));
-        assert!(output.flush().now_or_never().is_none());
-        let second = Bytes::from_static(b"second");
-        assert!(output.write(second).now_or_never().is_none());
+        let nothing = Bytes::new();
+        assert!(output.write(nothing.clone()).now_or_never().is_none());
         assert!(to_write.try_recv().is_err(), "one after the other");
         written.send(Ok(())).await.unwrap();
-        output.flush().await.unwrap();
+        assert!(output.write(nothing.clone()).now_or_never().is_none());
+        assert_eq!(to_write.recv().await, Some(nothing));
     }
 }

@@ -64,13 +64,7 @@ impl Screen {
     pub(super) async fn restore(&mut self) {
         output::set_full_screen(false);
         let undo = self.modes.as_mut().map(Modes::undo).unwrap_or_default();
-        let restored = async {
-            self.stdout.flush().await?;
-            match undo.is_empty() {
-                true => Ok(()),
-                false => self.stdout.write(Bytes::from(undo)).await,
-            }
-        };
+        let restored = self.stdout.write(Bytes::from(undo));
         // A terminal that does not take it has other troubles.
         let _: Result<io::Result<()>, _> = timeout(RESTORE_TIMEOUT, restored).await;
     }

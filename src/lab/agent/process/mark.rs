@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
-use std::{fs, io, thread};
+use std::{fs, thread};
 
 use rustix::process::Pid;
 
@@ -27,8 +27,9 @@ pub(super) fn marked_processes(session_id: &str) -> Vec<Pid> {
         return Vec::new();
     };
     let mark = format!("{MARK}={session_id}");
-    let is_marked = |entry: &fs::DirEntry| {
-        environment(&entry.path())
+    let mut buffer = vec![0; MAX_LEN];
+    let mut is_marked = |entry: &fs::DirEntry| {
+        environment(&entry.path(), &mut buffer)
             .split(|byte| *byte == 0)
             .any(|variable| variable == mark.as_bytes())
     };
@@ -41,26 +42,17 @@ pub(super) fn marked_processes(session_id: &str) -> Vec<Pid> {
 }
 
 /// The environment of the process with this directory in `/proc`; empty where it cannot be read.
-fn environment(process: &Path) -> Vec<u8> {
+///
+/// Read by one call: a second one gets nothing if the process became another program meanwhile.
+fn environment<'a>(process: &Path, buffer: &'a mut [u8]) -> &'a [u8] {
     for _ in 0..RETRIES {
-        let Ok(environment) = read_at_once(&process.join("environ")) else {
-            break;
-        };
-        if !environment.is_empty() || !may_be_between_programs(process) {
-            return environment;
+        let read = fs::File::open(process.join("environ")).and_then(|mut file| file.read(buffer));
+        match read {
+            Ok(0) if may_be_between_programs(process) => thread::sleep(RETRY_INTERVAL),
+            read => return &buffer[..read.unwrap_or(0)],
         }
-        thread::sleep(RETRY_INTERVAL);
     }
-    Vec::new()
-}
-
-/// Reads a file by one call: of the environment, a second one gets nothing if the process became another program
-/// meanwhile.
-fn read_at_once(path: &Path) -> io::Result<Vec<u8>> {
-    let mut content = vec![0; MAX_LEN];
-    let len = fs::File::open(path)?.read(&mut content)?;
-    content.truncate(len);
-    Ok(content)
+    &[]
 }
 
 /// Whether a process whose environment was missing may have been becoming another program (execve(2)): it has memory, as
