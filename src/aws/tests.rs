@@ -1,5 +1,6 @@
 //! Calls through the real SDK to an API on loopback.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -146,6 +147,25 @@ async fn a_start_the_service_throttles_is_repeated() {
     let failure = start_with(&aws).await.unwrap_err();
     assert!(failure.message.contains("Rate exceeded"), "{failure}");
     assert!(calls.lock().unwrap().len() > 1);
+}
+
+/// The connection is given up meanwhile, which is the SDK's doing and takes the connector's help.
+#[tokio::test]
+async fn calls_that_the_service_fails_are_repeated() {
+    static HAS_FAILED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let (aws, calls) = api(|operation| {
+        if HAS_FAILED.lock().unwrap().insert(operation.to_owned()) {
+            let (_, body) = error("InternalServerError", "An error occurred");
+            return (500, body);
+        }
+        let url = "wss://ssmmessages.us-east-1.amazonaws.com/v1/data-channel/u-1";
+        let body = json!({"SessionId": "u-1", "TokenValue": "T0KEN", "StreamUrl": url});
+        (200, body.to_string())
+    })
+    .await;
+    let session = start_with(&aws).await.unwrap();
+    aws.terminate_session(&session.session_id).await.unwrap();
+    assert_eq!(calls.lock().unwrap().len(), 4);
 }
 
 /// As the service does by default, which lets three calls a second through.

@@ -100,7 +100,7 @@ pub struct AgentArgs {
     /// What begins at a moment is written NAME@AFTER/EVERY, what holds for a time NAME=FOR@AFTER/EVERY: cut/60s has the
     /// gateway close every connection once a minute, black-hole=30s@10s lets nothing pass for half a minute, ten seconds
     /// from now. Moments: cut, reset, kill-agents, terminate, expire-tokens, expire-cells, replace=i-0abc:i-0def,
-    /// host=db:127.0.0.2. Times: black-hole, refuse-connections, refuse-upgrades, fail-upgrades, refuse-tokens,
+    /// host=db:127.0.0.2. Times: black-hole, refuse-connections, refuse-upgrades, fail-upgrades, fail-calls, refuse-tokens,
     /// expire-credentials, swallow-acks, pause, stall, lose-agents, offline. The README says what each does.
     ///
     /// Limits of sessions: idle-timeout=60s, max-duration=3600s.

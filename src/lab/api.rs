@@ -23,6 +23,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::auth::{AuthError, Service, Verifier};
+use super::chaos::Condition;
 use super::server::Answer;
 use super::{Shared, auth, clock};
 
@@ -79,6 +80,9 @@ fn authorize<'a>(
     let (service, operation) = named.unwrap_or((Service::Ssm, ""));
     let region = verify(shared, service, request, body)?;
     auth::check_expiry(request, &shared.conditions)?;
+    if shared.conditions.holds(Condition::FailCalls) {
+        return Err(ApiError::failed());
+    }
     let chaos = shared.conditions.chaos();
     if chaos.forbid.contains(operation) {
         return Err(denied(service, operation, body, Policy::ServiceControl));
@@ -190,6 +194,17 @@ impl ApiError {
             status: StatusCode::BAD_REQUEST,
             code,
             message: message.into(),
+        }
+    }
+
+    /// The service's own fault.
+    fn failed() -> Self {
+        Self {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            ..Self::new(
+                "InternalServerError",
+                "An error occurred on the server side.",
+            )
         }
     }
 

@@ -99,7 +99,7 @@ impl GatewayFault {
 pub enum ParseChaosError {
     #[error(
         "unknown fault '{0}' (delay, jitter, drop, duplicate, reorder, alter, seed, deny, forbid, missing-document, clock-ahead, garbage, silent, mute, refuse-upgrade, \
-         cut, reset, black-hole, refuse-connections, refuse-upgrades, fail-upgrades, idle-timeout, max-duration, kill-agents, lose-agents, terminate, refuse-tokens, \
+         cut, reset, black-hole, refuse-connections, refuse-upgrades, fail-upgrades, fail-calls, idle-timeout, max-duration, kill-agents, lose-agents, terminate, refuse-tokens, \
          expire-tokens, expire-cells, expire-credentials, swallow-acks, pause, stall, offline, replace, host)"
     )]
     UnknownFault(String),

@@ -168,13 +168,14 @@ fn report_connection(request: &mut Request<SdkBody>) {
 }
 
 fn metadata(used: CaptureConnection) -> Option<ConnectionMetadata> {
-    used.connection_metadata().as_ref()?;
+    let is_proxied = used.connection_metadata().as_ref()?.is_proxied();
     let poison = move || {
         if let Some(connection) = used.connection_metadata().as_ref() {
             connection.poison();
         }
     };
-    Some(ConnectionMetadata::builder().poison_fn(poison).build())
+    let metadata = ConnectionMetadata::builder().proxied(is_proxied);
+    Some(metadata.poison_fn(poison).build())
 }
 
 /// Tells the SDK what is worth to be tried again: what broke on the way, not a connection that could not be made, whose steps

@@ -120,6 +120,7 @@ pub(crate) const FULL: &[Fault] = &[
     .lasts(10)
     .says(3),
     Fault::new("expired cell in the stream URL", "expire-cells,cut"),
+    Fault::new("API answers 500 for 10 s", "fail-calls=10s,cut").lasts(10),
     Fault::new("agent killed", "kill-agents").ends_session(),
     Fault::new("session terminated", "terminate").ends_session(),
     Fault::new("target rebooted, back after 10 s", "offline=10s")
@@ -180,6 +181,9 @@ pub(crate) const REDUCED: &[Fault] = &[
     .says(3)
     .carries(1 << 20),
     Fault::new("expired cell in the stream URL", "expire-cells,cut").carries(1 << 20),
+    Fault::new("API answers 500 for 2 s", "fail-calls=2s,cut")
+        .lasts(2)
+        .carries(1 << 20),
     Fault::new("agent killed", "kill-agents")
         .carries(1 << 20)
         .ends_session(),

@@ -8,6 +8,7 @@ use http_body_util::Full;
 use super::request_id;
 use crate::lab::Shared;
 use crate::lab::auth::{self, AuthError, Service, Verifier};
+use crate::lab::chaos::Condition;
 use crate::lab::server::Answer;
 
 /// Whether a request is for this service: the others take JSON.
@@ -27,6 +28,10 @@ pub(super) fn answer(shared: &Shared, request: &Parts, body: &[u8]) -> Answer {
     let verified = Verifier::default().verify(Service::Sts, request, body, shared.conditions.now());
     let verified = verified.and_then(|()| auth::check_expiry(request, &shared.conditions));
     let (status, body) = match (verified, is_known) {
+        _ if shared.conditions.holds(Condition::FailCalls) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            error("InternalFailure", "The lab fails all calls."),
+        ),
         (Ok(()), true) => (StatusCode::OK, identity()),
         (Ok(()), false) => refusal("InvalidAction", "The lab does not know this operation."),
         (Err(error), _) => refusal(code(error), &error.to_string()),
@@ -51,12 +56,15 @@ fn identity() -> String {
 }
 
 fn refusal(code: &str, message: &str) -> (StatusCode, String) {
-    let body = format!(
+    (StatusCode::FORBIDDEN, error(code, message))
+}
+
+fn error(code: &str, message: &str) -> String {
+    format!(
         "<ErrorResponse xmlns=\"{NAMESPACE}\"><Error><Type>Sender</Type><Code>{code}</Code>\
          <Message>{message}</Message></Error><RequestId>{}</RequestId></ErrorResponse>",
         request_id()
-    );
-    (StatusCode::FORBIDDEN, body)
+    )
 }
 
 /// The code this service has for it.

@@ -67,6 +67,8 @@ pub enum Condition {
     RefuseUpgrades,
     /// Data channels are refused with status 500.
     FailUpgrades,
+    /// Requests of the API are answered with status 500.
+    FailCalls,
     /// Data channels are closed with code 1003, whatever token is shown.
     RefuseTokens,
     /// Requests are refused as by expired credentials: the API's with `ExpiredTokenException`, data
@@ -82,11 +84,12 @@ pub enum Condition {
 }
 
 impl Condition {
-    pub(in crate::lab) const ALL: [Self; 9] = [
+    pub(in crate::lab) const ALL: [Self; 10] = [
         Self::BlackHole,
         Self::RefuseConnections,
         Self::RefuseUpgrades,
         Self::FailUpgrades,
+        Self::FailCalls,
         Self::RefuseTokens,
         Self::ExpireCredentials,
         Self::SwallowAcks,
@@ -100,6 +103,7 @@ impl Condition {
             Self::RefuseConnections => "refuse-connections",
             Self::RefuseUpgrades => "refuse-upgrades",
             Self::FailUpgrades => "fail-upgrades",
+            Self::FailCalls => "fail-calls",
             Self::RefuseTokens => "refuse-tokens",
             Self::ExpireCredentials => "expire-credentials",
             Self::SwallowAcks => "swallow-acks",

@@ -172,6 +172,17 @@ async fn upgrades_are_refused_for_a_time() {
 }
 
 #[tokio::test]
+async fn calls_fail_for_a_time() {
+    let lab = lab(|_| {}).await;
+    lab.inject(Fault::Holds(Condition::FailCalls, LONG));
+    let error = sdk(&lab).describe_sessions().state("Active".into());
+    let error = error.send().await.unwrap_err();
+    assert_eq!(error.raw_response().unwrap().status().as_u16(), 500);
+    lab.inject(Fault::Holds(Condition::FailCalls, Duration::ZERO));
+    start_session(&lab, 7).await;
+}
+
+#[tokio::test]
 async fn killed_agents_end_their_sessions_and_let_go_of_their_destinations() {
     let lab = lab(|_| {}).await;
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
