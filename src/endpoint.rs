@@ -198,11 +198,17 @@ impl<E: Endpoint> State<E> {
     }
 
     fn open(&mut self) -> Result<StreamId, OpenError> {
+        let streams = self.endpoint.streams().ok_or(OpenError::Ended)?;
+        let mut slot = Slot::default();
         if self.is_ended {
-            return Err(OpenError::Ended);
+            // A server that says something and hangs up may be done before anybody has opened its connection.
+            if !streams.has_unopened() {
+                return Err(OpenError::Ended);
+            }
+            slot.finish(End::Lost);
         }
-        let id = self.endpoint.streams().ok_or(OpenError::Ended)?.open()?;
-        self.streams.insert(id, Slot::default());
+        let id = streams.open()?;
+        self.streams.insert(id, slot);
         self.wake_driver();
         Ok(id)
     }

@@ -92,6 +92,30 @@ pub enum StartError {
     Failed(Failure),
 }
 
+/// Why the data channel of a session could not be used.
+#[derive(Debug)]
+pub struct NotOpened {
+    /// Why it was not.
+    pub error: StartError,
+    /// What service or agent said when they ended the session instead, which is over then.
+    pub output: Option<String>,
+}
+
+impl From<StartError> for NotOpened {
+    fn from(error: StartError) -> Self {
+        Self {
+            error,
+            output: None,
+        }
+    }
+}
+
+impl From<Failure> for NotOpened {
+    fn from(failure: Failure) -> Self {
+        StartError::Failed(failure).into()
+    }
+}
+
 /// Why a session ended by itself, as far as it matters for starting another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
@@ -134,6 +158,16 @@ pub(crate) enum Ended {
     Aborted,
 }
 
+impl Ended {
+    /// What service or agent said, if it was they who ended the session.
+    fn into_output(self) -> Option<String> {
+        match self {
+            Self::Closed(CloseReason::Peer { output, .. }) => Some(output),
+            _ => None,
+        }
+    }
+}
+
 impl Session {
     /// Starts a session and waits until connections can be opened.
     ///
@@ -157,7 +191,8 @@ impl Session {
         };
         let started = begin(&aws, &target, &request, shutdown).await?;
         tracing::debug!(session_id = started.session_id, target, "session started");
-        Self::open(aws, started, &target, options, shutdown).await
+        let opened = Self::open(aws, started, &target, options, shutdown).await;
+        opened.map_err(|not_opened| not_opened.error)
     }
 
     /// Opens the data channel of a session that somebody has started, and waits until connections can
@@ -173,17 +208,15 @@ impl Session {
         target: &str,
         options: Options,
         shutdown: &CancellationToken,
-    ) -> Result<Self, StartError> {
+    ) -> Result<Self, NotOpened> {
         let id = started.session_id.clone();
         let connected = tokio::select! {
-            connected = connect(Arc::clone(&aws), started, target, options) => {
-                connected.map_err(StartError::Failed)
-            }
-            () = shutdown.cancelled() => Err(StartError::Interrupted {
+            connected = connect(Arc::clone(&aws), started, target, options) => connected,
+            () = shutdown.cancelled() => Err(NotOpened::from(StartError::Interrupted {
                 may_have_begun: false,
-            }),
+            })),
         };
-        if connected.is_err() {
+        if let Err(NotOpened { output: None, .. }) = connected {
             aws.abandon(&id).await;
         }
         connected
@@ -229,10 +262,7 @@ impl Session {
             cause: ending::cause(&ended),
             is_over: ending::is_over(&ended),
             is_in_order: matches!(&ended, Ended::Closed(reason) if reason.is_in_order()),
-            output: match ended {
-                Ended::Closed(CloseReason::Peer { output, .. }) => Some(output),
-                _ => None,
-            },
+            output: ended.into_output(),
         });
         failure
     }
@@ -435,7 +465,7 @@ async fn connect(
     started: StartedSession,
     target: &str,
     mut options: Options,
-) -> Result<Session, Failure> {
+) -> Result<Session, NotOpened> {
     let socket = websocket::open(&aws, &started.stream_url).await?;
     // Whoever signed the URL beforehand did not mean it to be replaced.
     options.can_resume &= !started.stream_url.is_presigned();
@@ -481,9 +511,13 @@ async fn connect(
         Err(_) => {
             let ended = carrier.await.unwrap_or(Ended::Aborted);
             if let Some(failure) = refusal.get() {
-                return Err(failure.clone());
+                return Err(failure.clone().into());
             }
-            Err(explanation::explain(&ended, &started.session_id))
+            let failure = explanation::explain(&ended, &started.session_id);
+            Err(NotOpened {
+                error: StartError::Failed(failure),
+                output: ended.into_output(),
+            })
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Everything blocks, or waits where another process that shares the open file has made it non-blocking. Pipes, sockets,
 //! terminals and files therefore all work, and descriptors keep their flags, which are not ours alone.
 
-use std::io::{self, ErrorKind, Read, StdinLock};
+use std::io::{self, ErrorKind, PipeReader, Read, StdinLock};
 
 /// Standard output or standard error, without a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,12 @@ pub fn read(stdin: &mut StdinLock<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     patiently(|| stdin.read(buffer), sys::wait_for_input)
 }
 
+/// Waits until [`read`] has something to return; `false` if the writing end of `stopped` is closed before, where the system can wait
+/// for both.
+pub fn has_input(stopped: &PipeReader) -> bool {
+    sys::wait_for_input_unless(stopped)
+}
+
 /// Does what may block, until it is done; where it does not block, `wait` waits.
 fn patiently(
     mut act: impl FnMut() -> io::Result<usize>,
@@ -56,7 +62,7 @@ fn patiently(
 
 #[cfg(unix)]
 mod sys {
-    use std::io;
+    use std::io::{self, PipeReader};
 
     use rustix::event::{PollFd, PollFlags, poll};
     use rustix::fd::BorrowedFd;
@@ -79,6 +85,23 @@ mod sys {
         wait(stdin(), PollFlags::IN)
     }
 
+    /// Waits for input; `false` if `stopped` comes to its end before.
+    pub(super) fn wait_for_input_unless(stopped: &PipeReader) -> bool {
+        let stdin = stdin();
+        let mut both = [
+            PollFd::new(&stdin, PollFlags::IN),
+            PollFd::new(stopped, PollFlags::IN),
+        ];
+        loop {
+            match poll(&mut both, None) {
+                Err(Errno::INTR) => {}
+                // Whatever is wrong with it, reading tells.
+                Err(_) => return true,
+                Ok(_) => return both[1].revents().is_empty(),
+            }
+        }
+    }
+
     fn descriptor(sink: StandardSink) -> BorrowedFd<'static> {
         match sink {
             StandardSink::Output => stdout(),
@@ -96,7 +119,7 @@ mod sys {
 
 #[cfg(windows)]
 mod sys {
-    use std::io::{self, Write};
+    use std::io::{self, PipeReader, Write};
 
     use super::StandardSink;
 
@@ -115,6 +138,11 @@ mod sys {
     /// Handles do not share such a flag.
     pub(super) fn wait_for_room(_sink: StandardSink) -> io::Result<()> {
         Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    /// Reading itself waits.
+    pub(super) fn wait_for_input_unless(_stopped: &PipeReader) -> bool {
+        true
     }
 
     /// As [`wait_for_room`].

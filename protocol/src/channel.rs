@@ -193,12 +193,13 @@ impl Channel {
     fn on_message(&mut self, now: Instant, message: Message) -> Result<(), ProtocolError> {
         match message.header.message_type {
             MessageType::OutputStreamData => {
+                let had_gap = self.reliable.has_gap();
                 self.reliable.on_stream_message(message);
                 while let Some(payload) = self.reliable.pop() {
                     self.on_payload(now, payload)?;
                 }
                 self.prolong_turn(now);
-                if !self.reliable.has_gap() {
+                if had_gap && !self.reliable.has_gap() {
                     self.finish_draining();
                 }
             }
@@ -222,8 +223,7 @@ impl Channel {
         Ok(())
     }
 
-    /// Ends the channel as the peer has; if something it sent is known to be missing, after a while in which
-    /// that may still come.
+    /// Ends the channel as the peer has, after a while in which what that has overtaken may still come.
     fn on_channel_closed(&mut self, now: Instant, payload: &[u8]) -> Result<(), ProtocolError> {
         match &self.phase {
             Phase::Closing(reason) => {
@@ -234,17 +234,13 @@ impl Channel {
             _ => {
                 let Closing { output } =
                     serde_json::from_slice(payload).map_err(|_| ProtocolError::ChannelClosed)?;
+                let output = output.unwrap_or_default();
                 if output.trim().is_empty() && self.has_run_silently(now) {
                     self.establish_without_handshake();
                 }
                 self.phase = Phase::Draining { output };
                 self.timers = TimerTable::default();
-                if self.reliable.has_gap() {
-                    self.timers
-                        .set(Timer::Close, now, self.config.drain_timeout);
-                } else {
-                    self.finish_draining();
-                }
+                self.await_overtaken(now);
             }
         }
         Ok(())
@@ -297,7 +293,14 @@ impl Channel {
                     streams.handle_flag(flag);
                 }
             }
-            (PayloadType::HandshakeRequest, _) => self.on_late_handshake()?,
+            // What was typed since the session has begun should have been encrypted, and was not taken.
+            (PayloadType::HandshakeRequest, phase)
+                if phase
+                    .established()
+                    .is_some_and(Agreed::is_without_handshake) =>
+            {
+                return Err(ProtocolError::LateHandshake);
+            }
             (kind, _) => tracing::debug!(?kind, "payload passed over"),
         }
         Ok(())
@@ -375,6 +378,17 @@ impl Channel {
         self.timers = TimerTable::default();
         self.timers
             .set(Timer::Close, now, self.config.close_timeout);
+    }
+
+    /// Waits for what the peer's end of the session may have overtaken.
+    fn await_overtaken(&mut self, now: Instant) {
+        let ends_unmarked = self.streams.as_ref().is_some_and(Streams::ends_unmarked);
+        let limit = match (self.reliable.has_gap(), ends_unmarked) {
+            (true, _) => self.config.drain_timeout,
+            (false, true) => self.config.overtaken_delay,
+            (false, false) => return self.finish_draining(),
+        };
+        self.timers.set(Timer::Close, now, limit);
     }
 
     /// Closes a channel that the peer has ended. The streams of a shell or command end cleanly only if nothing

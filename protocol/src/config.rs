@@ -51,11 +51,10 @@ pub struct Config {
     ///
     /// The agent gives up 15 s after it connects, and takes some seconds at most to start its worker.
     pub handshake_timeout: Duration,
-    /// Whether the session may be that of an interactive command. Without encryption there is no handshake: the
-    /// session begins with what the command prints, with the agent's word that it runs, or with its own end.
-    pub may_begin_silently: bool,
-    /// How long nothing must have come in a session that may begin silently before the agent is asked whether the command
-    /// runs, and again after it has acknowledged the question before the session counts as begun.
+    /// How the session may begin.
+    pub beginning: Beginning,
+    /// How long nothing must have come of a session with a terminal before the agent is asked whether that is there, and
+    /// again after it has acknowledged the question before a session that may begin silently counts as begun.
     ///
     /// 2 s: it keeps what a command prints back for the first second (`writePump`, `shell.go`), and needs less from its
     /// connection to its handshake.
@@ -87,6 +86,9 @@ pub struct Config {
     ///
     /// 45 s: longer than it takes to notice that the connection itself is dead.
     pub answer_timeout: Duration,
+    /// How long a session goes on after its end where nothing else marks the end of its data, and nothing is known to be
+    /// missing: the service may have swapped the last two messages.
+    pub overtaken_delay: Duration,
     /// How long messages are waited for that the end of the session has overtaken, where some are known to
     /// be missing.
     ///
@@ -121,7 +123,7 @@ impl Default for Config {
             reorder_len: 8 * 1024 * 1024,
             retransmission: Retransmission::default(),
             handshake_timeout: Duration::from_secs(20),
-            may_begin_silently: false,
+            beginning: Beginning::default(),
             silence_delay: Duration::from_secs(2),
             settle_delay: Duration::from_millis(20),
             settle_timeout: Duration::from_secs(5),
@@ -129,6 +131,7 @@ impl Default for Config {
             close_timeout: Duration::from_secs(1),
             delivery_timeout: Duration::from_secs(30),
             answer_timeout: Duration::from_secs(45),
+            overtaken_delay: Duration::from_millis(100),
             drain_timeout: Duration::from_millis(500),
             keep_alive: false,
             keep_alive_interval: Duration::from_secs(10),
@@ -140,6 +143,20 @@ impl Default for Config {
             },
         }
     }
+}
+
+/// How a session may begin. Without encryption, those with a terminal have no handshake.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Beginning {
+    /// With a handshake, or at least with output.
+    #[default]
+    Handshake,
+    /// With a handshake or a prompt. The prompt may take its time: it is waited for as long as the agent acknowledges that
+    /// there is a terminal.
+    Prompt,
+    /// With a handshake, with output, or in silence, as an interactive command that prints nothing at first: with the agent's
+    /// word that there is a terminal, or with its own end.
+    Silence,
 }
 
 /// When and what an end retransmits.

@@ -71,8 +71,7 @@ pub struct ChannelClosed {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Closing {
-    #[serde(default)]
-    pub(crate) output: String,
+    pub(crate) output: Option<String>,
 }
 
 /// Payload of `agent_session_state`, with which an agent reports to the service.

@@ -125,6 +125,12 @@ pub(crate) struct Agreed {
     pub(crate) kind: SessionKind,
 }
 
+impl Agreed {
+    pub(crate) fn is_without_handshake(self) -> bool {
+        self.agent_version.is_none()
+    }
+}
+
 /// The client's answer to a handshake request.
 ///
 /// The response goes out whatever was agreed, so that the agent learns why the session ends.

@@ -120,6 +120,15 @@ impl Streams {
         }
     }
 
+    /// Whether something has come for a stream that is not open yet: without multiplexing, the agent's end of it is there from
+    /// the start.
+    pub fn has_unopened(&self) -> bool {
+        match &self.0 {
+            Carrier::Basic(basic) => basic.has_unopened(),
+            Carrier::Mux(_) | Carrier::Console(_) => false,
+        }
+    }
+
     /// Queues as much of `data` as there is room for and leaves the rest; returns how much.
     ///
     /// After a short write [`StreamEvent::Writable`] follows. What is written to a stream that the
@@ -279,6 +288,15 @@ impl Streams {
     pub(crate) fn keep_alive(&mut self) {
         if let Carrier::Mux(mux) = &mut self.0 {
             mux.keep_alive();
+        }
+    }
+
+    /// Whether nothing but the end of the session tells that nothing more comes: no end of a connection, and no exit code.
+    pub(crate) fn ends_unmarked(&self) -> bool {
+        match &self.0 {
+            Carrier::Mux(_) => false,
+            Carrier::Basic(_) => true,
+            Carrier::Console(console) => console.exit_code().is_none(),
         }
     }
 

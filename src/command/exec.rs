@@ -11,7 +11,7 @@ use ssmfwd_protocol::{SessionKind, Signal};
 use tokio_util::sync::CancellationToken;
 
 use super::service::{Service, close_after, greet, not_started};
-use super::shell;
+use super::shell::{self, Program, STOPPED};
 use crate::failure::{Exit, Failure};
 use crate::local::stdio::Output;
 use crate::output::{self, Printer};
@@ -32,17 +32,9 @@ const UNKNOWN: u8 = 255;
 ///
 /// When the command is not started, or its exit code is not known.
 pub async fn run(settings: ExecSettings, printer: Printer) -> Result<ExitCode, Failure> {
-    let message = match settings {
-        // Its session begins with what it prints.
-        ExecSettings::Terminal(_) => {
-            "interrupted before the command had printed anything; if it ran already, it was ended"
-        }
-        ExecSettings::Plain(_) => "interrupted before the command was started",
-    };
-    let interrupted = Err(Failure::new(Exit::Interrupted, message));
     let settings = match settings {
         ExecSettings::Terminal(settings) => {
-            return shell::run_program(settings, printer, interrupted).await;
+            return shell::run_program(settings, printer, Program::Command).await;
         }
         ExecSettings::Plain(settings) => settings,
     };
@@ -56,7 +48,11 @@ pub async fn run(settings: ExecSettings, printer: Printer) -> Result<ExitCode, F
             close_after(session, &outcome, &printer).await;
             outcome
         }
-        Err(error) => not_started(error, &printer, interrupted),
+        Err(error) => {
+            let message = "interrupted before the command was started";
+            let interrupted = Failure::new(Exit::Interrupted, message);
+            not_started(error, &printer, Err(interrupted))
+        }
     };
     service.shutdown().await;
     outcome
@@ -146,13 +142,12 @@ pub(super) async fn deliver(
                     return Ok(Delivered::GivenUp(ExitCode::from(INTERRUPTED)));
                 }
                 is_interrupted = true;
-                let interrupt = Bytes::copy_from_slice(&[Signal::Interrupt.byte()]);
+                let mut interrupt = Bytes::copy_from_slice(&[Signal::Interrupt.byte()]);
                 // A session that is over ends the delivery.
-                let _: Result<(), End> = console.write(interrupt).await;
+                let _: Result<(), End> = console.write(&mut interrupt).await;
             }
             () = shutdown.cancelled() => {
-                let message = "stopped before the command had ended";
-                return Err(Failure::new(Exit::Failure, message));
+                return Err(Failure::new(Exit::Interrupted, STOPPED));
             }
         }
     };

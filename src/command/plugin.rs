@@ -29,7 +29,7 @@ use crate::aws::{Aws, Options};
 use crate::failure::{Exit, Failure};
 use crate::local::half_close::DEFAULT_HOLD;
 use crate::output::Printer;
-use crate::session::{self, Session, StartError};
+use crate::session::{self, NotOpened, Session, StartError};
 use crate::signals::{self, Interrupts};
 
 use arguments::{Arguments, Invocation, Request, Response, session_endpoint};
@@ -109,8 +109,14 @@ async fn carry(
     );
     let mut session = match start.attach(size, &report, shutdown, &mut interrupts).await {
         Ok(session) => session,
-        Err(StartError::Failed(failure)) => return report.fail(&failure),
-        Err(StartError::Interrupted { .. }) => {
+        Err(NotOpened {
+            error: StartError::Failed(failure),
+            output,
+        }) => return report.over(output.as_deref().unwrap_or_default(), &failure),
+        Err(NotOpened {
+            error: StartError::Interrupted { .. },
+            ..
+        }) => {
             report.say(Text::Signalled);
             report.exit();
             return ExitCode::SUCCESS;
@@ -177,11 +183,7 @@ async fn finish(session: Session, end: Result<End, Failure>, report: &Report) ->
             report.say(Text::Signalled);
             ExitCode::SUCCESS
         }
-        (Err(failure), Some(output)) if !output.is_empty() => {
-            let closed = Text::Closed(session.id(), output);
-            return report.end(closed, &failure);
-        }
-        (Err(failure), Some(_)) => return report.fail(&failure),
+        (Err(failure), Some(output)) => return report.over(output, &failure),
         (Err(failure), None) if session.is_gone() => {
             return report.end(Text::TimedOut(session.id()), &failure);
         }
@@ -241,7 +243,7 @@ impl Start {
         report: &Report,
         shutdown: &CancellationToken,
         interrupts: &mut Interrupts,
-    ) -> Result<Session, StartError> {
+    ) -> Result<Session, NotOpened> {
         let abandoned = shutdown.child_token();
         let mut attaching = pin!(self.attach_unless(size, report, &abandoned));
         tokio::select! {
@@ -256,18 +258,15 @@ impl Start {
         size: Size,
         report: &Report,
         abandoned: &CancellationToken,
-    ) -> Result<Session, StartError> {
-        let aws = load(self.options, report)
-            .await
-            .map_err(StartError::Failed)?;
+    ) -> Result<Session, NotOpened> {
+        let aws = load(self.options, report).await?;
         let Response {
             session_id,
             token,
             stream_url,
             ..
         } = self.response;
-        let adopted = aws.adopt_session(session_id, token, &stream_url).await;
-        let started = adopted.map_err(StartError::Failed)?;
+        let started = aws.adopt_session(session_id, token, &stream_url).await?;
         let aws = match started.stream_url.is_presigned() {
             true => aws,
             false => with_credentials_if_any(aws, report, abandoned).await,
@@ -275,7 +274,7 @@ impl Start {
         let options = session::Options {
             config: Config {
                 terminal_size: size,
-                may_begin_silently: self.request.may_begin_silently(),
+                beginning: self.request.beginning(),
                 ..Config::default()
             },
             // Without credentials nobody could ask for another connection.

@@ -7,7 +7,7 @@ mod screen;
 use std::io;
 use std::process::ExitCode;
 
-use ssmfwd_protocol::config::Config;
+use ssmfwd_protocol::config::{Beginning, Config};
 use ssmfwd_protocol::{SessionKind, Size};
 use tokio_util::sync::CancellationToken;
 
@@ -33,10 +33,29 @@ use screen::Screen;
 ///
 /// When there is no session, or it ends before its program does.
 pub async fn run(settings: ConsoleSettings, printer: Printer) -> Result<ExitCode, Failure> {
-    run_program(settings, printer, Ok(ExitCode::SUCCESS)).await
+    run_program(settings, printer, Program::Shell).await
 }
 
-/// Runs a shell, or an interactive command; `interrupted` is the outcome if the user stops it before it has begun.
+/// What runs in the terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Program {
+    /// A shell, which whoever uses it may leave at any time.
+    Shell,
+    /// A command, which was to reach its end.
+    Command,
+}
+
+impl Program {
+    /// The outcome if a signal stops it.
+    fn interrupted(self, message: &str) -> Result<ExitCode, Failure> {
+        match self {
+            Self::Shell => Ok(ExitCode::SUCCESS),
+            Self::Command => Err(Failure::new(Exit::Interrupted, message)),
+        }
+    }
+}
+
+/// Runs a shell, or an interactive command.
 ///
 /// # Errors
 ///
@@ -44,7 +63,7 @@ pub async fn run(settings: ConsoleSettings, printer: Printer) -> Result<ExitCode
 pub(super) async fn run_program(
     settings: ConsoleSettings,
     printer: Printer,
-    interrupted: Result<ExitCode, Failure>,
+    program: Program,
 ) -> Result<ExitCode, Failure> {
     let shutdown = signals::cancelled_by_signals()?;
     let service =
@@ -54,8 +73,11 @@ pub(super) async fn run_program(
     let config = Config {
         payload_len: settings.payload_len,
         terminal_size: size,
-        // The account's default document starts a shell, which has a prompt.
-        may_begin_silently: settings.request.document.is_some(),
+        beginning: match settings.request.document {
+            // The account's default document starts a shell, which has a prompt.
+            None => Beginning::Prompt,
+            Some(_) => Beginning::Silence,
+        },
         ..Config::default()
     };
     let outcome = match service
@@ -77,29 +99,34 @@ pub(super) async fn run_program(
                 printer.aside(format_args!("\nconnection to {target} closed\n"));
             }
             close_after(session, &outcome, &printer).await;
-            outcome.map(ExitCode::from)
+            match outcome {
+                Ok(Used::Done(exit)) => Ok(exit),
+                Ok(Used::Escaped) => Ok(ExitCode::SUCCESS),
+                Ok(Used::Interrupted) => program.interrupted(STOPPED),
+                Err(failure) => Err(failure),
+            }
         }
-        Err(error) => not_started(error, &printer, interrupted),
+        // Its session begins with what it prints.
+        Err(error) => {
+            let message = "interrupted before the command had printed anything; if it ran already, it was ended";
+            not_started(error, &printer, program.interrupted(message))
+        }
     };
     service.shutdown().await;
     outcome
 }
 
+/// What is said of a command that a signal has stopped.
+pub(super) const STOPPED: &str = "stopped before the command had ended";
+
 /// How the use of a terminal ended, unless it failed.
 pub(super) enum Used {
-    /// The far side is done, a signal came, or nobody reads standard output.
+    /// The far side is done, or nobody reads standard output.
     Done(ExitCode),
     /// The user has typed an escape.
     Escaped,
-}
-
-impl From<Used> for ExitCode {
-    fn from(used: Used) -> Self {
-        match used {
-            Used::Done(exit) => exit,
-            Used::Escaped => Self::SUCCESS,
-        }
-    }
+    /// A signal came.
+    Interrupted,
 }
 
 /// Connects the terminal, or what stands in for one, with the session. `size` is what the far side knows already.
@@ -138,10 +165,12 @@ pub(super) async fn use_terminal(
         () = shutdown.cancelled() => Ended::BySignal,
     };
     screen.restore().await;
+    // What is typed from here on is for whoever has the terminal next.
+    drop(keyboard);
     drop(raw);
     match ended {
         Ended::Escaped => Ok(Used::Escaped),
-        Ended::BySignal => Ok(Used::Done(ExitCode::SUCCESS)),
+        Ended::BySignal => Ok(Used::Interrupted),
         Ended::Failed(failure) => Err(failure),
         Ended::Shown(Err(error)) => {
             output::sink_failed(StandardSink::Output, &error).map(Used::Done)

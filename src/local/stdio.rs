@@ -3,7 +3,7 @@
 //! A thread for each reads or writes. Nobody waits for the threads: neither a writer who writes nothing nor a reader who reads
 //! nothing holds up the end of the process.
 
-use std::io::{self, ErrorKind, StdinLock};
+use std::io::{self, ErrorKind, PipeReader, PipeWriter, StdinLock};
 use std::thread;
 
 use bytes::{Bytes, BytesMut};
@@ -20,10 +20,12 @@ const READ_LEN: usize = 64 * 1024;
 /// A shorter rest of the buffer is not read into. The library reads ahead for whoever asks for less.
 const MIN_READ_LEN: usize = 8 * 1024;
 
-/// Standard input, read ahead by one chunk.
+/// Standard input, read ahead by one chunk. Once it is dropped, nothing more is taken from where it comes from.
 #[derive(Debug)]
 pub struct Input {
     chunks: mpsc::Receiver<io::Result<Bytes>>,
+    /// Dropped, it has the thread stop waiting.
+    _stop: PipeWriter,
 }
 
 /// Standard output or standard error.
@@ -40,13 +42,17 @@ impl Input {
     ///
     /// # Errors
     ///
-    /// When there are no threads left.
+    /// When there are no threads or descriptors left.
     pub fn open() -> io::Result<Self> {
         let (read, chunks) = mpsc::channel(1);
+        let (stopped, stop) = io::pipe()?;
         thread::Builder::new()
             .name("stdin".to_owned())
-            .spawn(move || read_all(io::stdin().lock(), &read))?;
-        Ok(Self { chunks })
+            .spawn(move || read_all(io::stdin().lock(), &read, &stopped))?;
+        Ok(Self {
+            chunks,
+            _stop: stop,
+        })
     }
 
     /// Returns the next bytes; `None` at the end.
@@ -122,9 +128,13 @@ pub fn close_output() {
     }
 }
 
-fn read_all(mut stdin: StdinLock<'_>, read: &mpsc::Sender<io::Result<Bytes>>) {
+fn read_all(
+    mut stdin: StdinLock<'_>,
+    read: &mpsc::Sender<io::Result<Bytes>>,
+    stopped: &PipeReader,
+) {
     let mut buffer = BytesMut::new();
-    loop {
+    while standard_streams::has_input(stopped) {
         if buffer.len() < MIN_READ_LEN {
             buffer = BytesMut::zeroed(READ_LEN);
         }

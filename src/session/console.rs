@@ -52,13 +52,14 @@ impl Console {
         poll_fn(|cx| self.error.poll_read(cx)).await
     }
 
-    /// Queues what is typed; waits while too much is under way.
+    /// Queues all of `data`, which is typed; waits while too much is under way. What is left in `data` if that is cancelled is not queued
+    /// yet.
     ///
     /// # Errors
     ///
     /// Why the rest will never arrive.
-    pub async fn write(&self, mut data: Bytes) -> Result<(), End> {
-        poll_fn(|cx| self.output.poll_write(cx, &mut data)).await
+    pub async fn write(&self, data: &mut Bytes) -> Result<(), End> {
+        poll_fn(|cx| self.output.poll_write(cx, data)).await
     }
 
     /// Tells the far side the size of the terminal.

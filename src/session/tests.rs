@@ -3,6 +3,8 @@ use std::future::poll_fn;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -11,6 +13,7 @@ use crate::aws;
 use crate::lab::SessionState;
 use crate::lab::testing::{aws, lab};
 use crate::net::websocket::Socket;
+use crate::stream::End;
 
 type Notices = mpsc::UnboundedReceiver<Notice>;
 
@@ -18,6 +21,15 @@ const TARGET: &str = "i-0abc";
 
 /// Starts a session to a port and collects what is said of its connection.
 async fn start(aws: &Arc<Aws>, port: u16, options: Options) -> (Session, Notices) {
+    start_with(aws, "AWS-StartPortForwardingSession", port, options).await
+}
+
+async fn start_with(
+    aws: &Arc<Aws>,
+    document: &str,
+    port: u16,
+    options: Options,
+) -> (Session, Notices) {
     let (tx, rx) = mpsc::unbounded_channel();
     let observer = Observer::new(move |_, notice| {
         // A test that has seen enough listens no more.
@@ -25,7 +37,7 @@ async fn start(aws: &Arc<Aws>, port: u16, options: Options) -> (Session, Notices
     });
     let request = StartSession {
         target: aws::Target::id(TARGET),
-        document: Some("AWS-StartPortForwardingSession".to_owned()),
+        document: Some(document.to_owned()),
         parameters: BTreeMap::from([("portNumber".to_owned(), vec![port.to_string()])]),
         reason: None,
     };
@@ -65,6 +77,28 @@ async fn echo_across(stream: &Stream<Channel>, seed: u64, disturb: impl Future<O
     let (written, received, ()) = tokio::join!(writing, reading, disturb);
     written.unwrap();
     assert!(received == sent, "the bytes differ");
+}
+
+/// As some servers refuse clients.
+#[tokio::test]
+async fn what_a_server_says_before_it_hangs_up_is_there_when_its_connection_is_opened() {
+    let lab = lab(|_| {}).await;
+    let aws = aws(&lab).await;
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = server.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (mut connection, _) = server.accept().await.unwrap();
+        connection.write_all(b"too many clients\n").await.unwrap();
+    });
+    let (mut session, _) = start_with(&aws, "AWS-StartSSHSession", port, Options::default()).await;
+    session.ended().await;
+    let stream = session.opener().open().await.unwrap();
+    let read = async || poll_fn(|cx| stream.poll_read(cx)).await;
+    assert_eq!(read().await.unwrap(), &b"too many clients\n"[..]);
+    assert_eq!(read().await, Err(End::Lost));
+    drop(stream);
+    let error = session.opener().open().await.unwrap_err();
+    assert_eq!(error, OpenError::Ended);
 }
 
 #[tokio::test]

@@ -196,7 +196,26 @@ async fn other_signals_end_the_command() {
     client
         .exit()
         .await
-        .expect(1, &["stopped before the command had ended"]);
+        .expect(130, &["stopped before the command had ended"]);
+    fixture.no_session_left().await;
+
+    let command = fixture.command(&[
+        "exec",
+        "--tty",
+        TARGET,
+        "--",
+        "sh",
+        "-c",
+        "echo re''ady; exec sleep 1000",
+    ]);
+    let mut terminal = Terminal::spawn(command);
+    terminal.shows("ready").await;
+    terminal.signal(Signal::TERM);
+    let shown = terminal.exits(130).await;
+    assert!(
+        shown.contains("stopped before the command had ended"),
+        "{shown:?}"
+    );
     fixture.no_session_left().await;
 }
 

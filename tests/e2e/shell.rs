@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use sha2::{Digest as _, Sha256};
+use ssmfwd::lab::{Condition, Fault};
 use tokio::io::AsyncWriteExt;
 
 use crate::network::namespace::unshare;
@@ -181,6 +182,25 @@ async fn escapes_speak_to_the_program() {
     let closed = format!("\r\nconnection to {TARGET} closed\r\n");
     assert!(shown.ends_with(&closed), "{shown:?}");
     fixture.no_session_left().await;
+}
+
+/// The session's end takes its time where the service does not answer.
+#[tokio::test]
+async fn what_is_typed_behind_the_end_is_for_whoever_has_the_terminal_next() {
+    let fixture = Fixture::new().await;
+    let command = fixture.command(&["shell", TARGET]);
+    let script = "\"$@\"; read -r line; echo \"<$line>\"";
+    let mut terminal = Terminal::spawn(wrapped(&command, "bash", &["-c", script, "bash"]));
+    terminal.begin().await;
+    let condition = Condition::BlackHole;
+    fixture
+        .lab
+        .inject(Fault::Holds(condition, Duration::from_secs(3600)));
+    terminal.input("\r~.").await;
+    terminal.shows(" closed\r\n").await;
+    terminal.input("typed ahead\r").await;
+    terminal.shows("<typed ahead>").await;
+    terminal.exits(0).await;
 }
 
 #[tokio::test]

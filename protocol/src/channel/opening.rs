@@ -75,6 +75,9 @@ impl Channel {
                     key_id: request.key_id.clone(),
                     challenge: request.challenge.clone(),
                 });
+                // The key takes a call of its own, and the agent waits for it from its request on.
+                self.timers
+                    .set(Timer::Handshake, now, self.config.handshake_timeout);
                 let agreed = *agreed;
                 self.phase = Phase::Keying(Box::new(answer), agreed);
             }

@@ -14,7 +14,7 @@ use crate::handshake::{Agreed, Answer};
 /// Settling lasts no longer than its deadline.
 ///
 /// any ──▶ Closing   refusal, terminate(), with a last message to be acknowledged
-/// any ──▶ Draining  channel_closed, with messages known to be missing
+/// any ──▶ Draining  channel_closed, which may have overtaken messages
 /// any ──▶ Closed    channel_closed, protocol error, deadline; from Closing and Draining also disconnected
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub(crate) enum Phase {
     Running(Agreed),
     /// The last message is under way.
     Closing(CloseReason),
-    /// The peer has ended the session, and may have overtaken messages of its own that are missing.
+    /// The peer has ended the session, which may have overtaken messages of its own.
     Draining {
         /// What it said.
         output: String,

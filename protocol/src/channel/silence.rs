@@ -1,4 +1,4 @@
-//! Sessions that may begin without a handshake: those of interactive commands that print nothing at first.
+//! Sessions with a terminal that are silent at first: interactive commands that print nothing, shells whose prompt takes its time.
 //!
 //! An agent in silence is asked by the size of a terminal. It acknowledges that once the program runs
 //! (`ErrHandlerNotReady`, `shell_unix.go`); but also, without effect, in the moments between its connection and its handshake
@@ -9,9 +9,8 @@ use std::time::Instant;
 
 use super::phase::Phase;
 use super::{Channel, Timer};
-use crate::error::ProtocolError;
+use crate::config::Beginning;
 use crate::handshake::Agreed;
-use crate::message::PayloadType;
 use crate::session_kind::SessionKind;
 
 /// How far the question is.
@@ -23,14 +22,12 @@ pub(super) enum Question {
         at: Instant,
     },
     Acknowledged,
-    /// The session has begun on its strength.
-    Answered,
 }
 
 impl Channel {
     /// The session begins, perhaps in silence.
     pub(super) fn await_silence(&mut self, now: Instant) {
-        if self.config.may_begin_silently {
+        if self.config.beginning != Beginning::Handshake {
             self.timers
                 .set(Timer::Silence, now, self.config.silence_delay);
         }
@@ -38,23 +35,26 @@ impl Channel {
 
     /// The agent has been silent for a while.
     pub(super) fn on_silence(&mut self, now: Instant) {
-        match self.question {
-            Question::Unasked => {
-                self.question = Question::Asked { at: now };
-                self.push_size();
-            }
-            Question::Acknowledged => {
-                self.question = Question::Answered;
+        match (self.question, self.config.beginning) {
+            (Question::Asked { .. }, _) => {}
+            (Question::Acknowledged, Beginning::Silence) => {
                 let agreed = self.establish_without_handshake();
                 self.run(agreed);
             }
-            Question::Asked { .. } | Question::Answered => {}
+            (Question::Unasked | Question::Acknowledged, _) => {
+                self.question = Question::Asked { at: now };
+                self.push_size();
+            }
         }
     }
 
     /// The agent has acknowledged the question.
     pub(super) fn on_question_acked(&mut self, now: Instant) {
         self.question = Question::Acknowledged;
+        if self.config.beginning == Beginning::Prompt {
+            self.timers
+                .set(Timer::Handshake, now, self.config.handshake_timeout);
+        }
         self.await_silence(now);
     }
 
@@ -63,9 +63,10 @@ impl Channel {
     pub(super) fn has_run_silently(&self, now: Instant) -> bool {
         let is_overdue = match self.question {
             Question::Asked { at } => now >= at + self.config.silence_delay,
-            Question::Unasked | Question::Acknowledged | Question::Answered => false,
+            Question::Unasked | Question::Acknowledged => false,
         };
-        self.config.may_begin_silently && self.phase == Phase::Opening && !is_overdue
+        let may_run_silently = self.config.beginning == Beginning::Silence;
+        may_run_silently && self.phase == Phase::Opening && !is_overdue
     }
 
     /// The session has begun without a handshake: it is that of a shell, or of an interactive command, and not encrypted.
@@ -76,17 +77,5 @@ impl Channel {
         };
         self.establish(agreed, String::new());
         agreed
-    }
-
-    /// A handshake begins when the session has. What was typed since may have been sent as it is, where it should have been
-    /// encrypted, and was not taken.
-    pub(super) fn on_late_handshake(&self) -> Result<(), ProtocolError> {
-        match self.question {
-            Question::Answered => Err(ProtocolError::LateHandshake),
-            _ => {
-                tracing::debug!(kind = ?PayloadType::HandshakeRequest, "payload passed over");
-                Ok(())
-            }
-        }
     }
 }

@@ -84,6 +84,10 @@ impl Basic {
         Ok(id)
     }
 
+    pub(crate) fn has_unopened(&self) -> bool {
+        self.state == State::Idle && !self.recv.is_empty()
+    }
+
     pub(crate) fn write(&mut self, id: StreamId, data: &mut Bytes) -> usize {
         if self.state != State::Open(id) {
             return std::mem::take(data).len();

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use ssmfwd_protocol::agent::AgentEvent;
+use ssmfwd_protocol::agent::{AgentEvent, SessionType};
 use ssmfwd_protocol::channel::{CloseReason, Event};
 use ssmfwd_protocol::config::Config;
 use ssmfwd_protocol::error::{DecodeError, MuxError, ProtocolError};
 use ssmfwd_protocol::message::PayloadType;
-use ssmfwd_protocol::{Endpoint, Transmit};
+use ssmfwd_protocol::{Endpoint, StreamId, Transmit};
 
 use crate::support::{Behaviour, Options, Pair, noise};
 
@@ -194,6 +194,39 @@ fn what_the_end_has_overtaken_is_waited_for() {
         is_whole: true,
     };
     assert_closed(&mut pair, &reason);
+}
+
+/// As the end of what a program prints, which nothing else marks.
+#[test]
+fn the_end_may_overtake_the_last_message() {
+    let mut pair = Pair::new(Options::of(SessionType::StandardStream));
+    pair.connect();
+    pair.forge(0, PayloadType::Output, b"$ ");
+    pair.close_channel("");
+    assert_eq!(pair.close_reason(), None);
+    pair.forge(1, PayloadType::Output, b"logout");
+    let streams = pair.client.streams().unwrap();
+    assert_eq!(streams.read(StreamId::OUTPUT), &b"$ logout"[..]);
+    pair.drive_bounded(SECOND, |pair| pair.close_reason().is_some());
+    assert_eq!(pair.elapsed(), Config::default().overtaken_delay);
+    let reason = CloseReason::Peer {
+        output: String::new(),
+        is_whole: true,
+    };
+    assert_closed(&mut pair, &reason);
+}
+
+#[test]
+fn an_end_may_have_no_output() {
+    for body in [&br#"{"Output":null}"#[..], b"{}"] {
+        let mut pair = Pair::established(Options::default());
+        pair.close_channel_with(body);
+        let reason = CloseReason::Peer {
+            output: String::new(),
+            is_whole: true,
+        };
+        assert_closed(&mut pair, &reason);
+    }
 }
 
 #[test]

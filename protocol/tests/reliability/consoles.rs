@@ -404,10 +404,8 @@ fn no_flag_ends_a_shell() {
 #[test]
 fn what_does_not_belong_into_a_shell_is_passed_over() {
     let mut pair = established(Options::of(SHELL));
-    let request = br#"{"AgentVersion":"3.3.987.0","RequestedClientActions":[]}"#;
     let strange = [
-        (PayloadType::HandshakeRequest, &request[..]),
-        (PayloadType::HandshakeComplete, b"{}"),
+        (PayloadType::HandshakeComplete, &b"{}"[..]),
         (PayloadType::EncryptionChallengeRequest, b"{}"),
         (PayloadType::ExitCode, b"EXIT_CODE: many"),
         (PayloadType::ExitCode, b"\xff\xfe"),

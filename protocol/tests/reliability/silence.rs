@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ssmfwd_protocol::agent::{AgentEvent, SessionType};
 use ssmfwd_protocol::channel::CloseReason;
+use ssmfwd_protocol::config::Beginning;
 use ssmfwd_protocol::error::ProtocolError;
 use ssmfwd_protocol::message::PayloadType;
 use ssmfwd_protocol::{Endpoint, Size, StreamId};
@@ -27,7 +28,7 @@ fn silent(options: Options) -> Pair {
 
 fn silent_options() -> Options {
     let mut options = Options::of(SessionType::InteractiveCommands);
-    options.config.may_begin_silently = true;
+    options.config.beginning = Beginning::Silence;
     options
 }
 
@@ -70,6 +71,49 @@ fn a_program_that_does_not_start_is_not_waited_for() {
             undecodable_count: 0
         })
     );
+}
+
+/// A session whose shell takes a while to its prompt.
+fn slow_shell() -> Pair {
+    let mut options = Options::of(SessionType::StandardStream);
+    options.config.beginning = Beginning::Prompt;
+    let mut pair = Pair::new(options);
+    pair.host(StreamId::OUTPUT, Behaviour::Sink);
+    pair.host(StreamId::ERROR, Behaviour::Sink);
+    pair.connect();
+    pair
+}
+
+#[test]
+fn a_prompt_is_waited_for_as_long_as_the_agent_answers() {
+    let mut pair = slow_shell();
+    pair.drive_for(10 * MINUTE);
+    assert_eq!(pair.close_reason(), None);
+    assert!(!pair.is_established());
+    pair.forge(0, PayloadType::Output, b"$ ");
+    assert!(pair.is_established());
+
+    let mut pair = slow_shell();
+    pair.drive_for(MINUTE);
+    pair.down.lose_if(|_| true);
+    pair.drive_for(MINUTE);
+    assert!(matches!(
+        pair.close_reason(),
+        Some(CloseReason::HandshakeTimedOut { .. })
+    ));
+}
+
+#[test]
+fn a_handshake_is_late_after_output_too() {
+    let mut options = Options::of(SessionType::StandardStream);
+    options.config.beginning = Beginning::Prompt;
+    let mut pair = Pair::new(options.encrypted());
+    pair.down.lose_if(|_| true);
+    pair.connect();
+    pair.forge(0, PayloadType::Output, b"$ ");
+    pair.forge(1, PayloadType::HandshakeRequest, b"{}");
+    let late = ProtocolError::LateHandshake;
+    assert_eq!(pair.close_reason(), Some(CloseReason::Protocol(late)));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use serde_json::{Map, Value};
+use ssmfwd_protocol::config::Beginning;
 use url::Url;
 
 use crate::aws::{Token, dns_suffixes};
@@ -149,18 +150,21 @@ const WITH_HANDSHAKE: [&str; 4] = [
 const SHELL_DOCUMENT: &str = "SSM-SessionManagerRunShell";
 
 impl Request {
-    /// Whether the session may stay silent at first: any that is not known to begin with a handshake, or with the prompt of
-    /// a shell, may be an interactive command's.
-    pub(super) fn may_begin_silently(&self) -> bool {
+    /// How the session may begin: any that is not known to begin with a handshake, or with the prompt of a shell, may be an
+    /// interactive command's.
+    pub(super) fn beginning(&self) -> Beginning {
         // An ARN ends with the name.
         let name = self
             .document
             .as_deref()
             .and_then(|name| name.rsplit('/').next());
         match name {
-            Some(name) => !WITH_HANDSHAKE.contains(&name) && name != SHELL_DOCUMENT,
+            Some(name) if WITH_HANDSHAKE.contains(&name) => Beginning::Handshake,
+            Some(SHELL_DOCUMENT) => Beginning::Prompt,
+            Some(_) => Beginning::Silence,
             // Of a container, ECS chooses the document.
-            None => self.target.is_empty() || self.target.starts_with("ecs:"),
+            None if self.target.is_empty() || self.target.starts_with("ecs:") => Beginning::Silence,
+            None => Beginning::Prompt,
         }
     }
 }
@@ -324,6 +328,37 @@ mod tests {
         assert_eq!(Request::parse(None).unwrap(), Request::default());
         assert_eq!(Request::parse(Some("{}")), Err(Malformed::Request));
         assert_eq!(Request::parse(Some("x")), Err(Malformed::Request));
+    }
+
+    #[test]
+    fn documents_tell_how_their_sessions_begin() {
+        for (request, beginning) in [
+            (r#"{"Target":"i-0abc"}"#, Beginning::Prompt),
+            (
+                r#"{"Target":"i-0abc","DocumentName":"SSM-SessionManagerRunShell"}"#,
+                Beginning::Prompt,
+            ),
+            (
+                r#"{"Target":"i-0abc","DocumentName":"AWS-StartSSHSession"}"#,
+                Beginning::Handshake,
+            ),
+            (
+                r#"{"Target":"i-0abc","DocumentName":"AWS-StartInteractiveCommand"}"#,
+                Beginning::Silence,
+            ),
+            (
+                r#"{"Target":"i-0abc","DocumentName":"arn:aws:ssm:eu-west-1:1:document/AWS-StartSSHSession"}"#,
+                Beginning::Handshake,
+            ),
+            (r#"{"Target":"ecs:c_t_r"}"#, Beginning::Silence),
+        ] {
+            let parsed = Request::parse(Some(request)).unwrap();
+            assert_eq!(parsed.beginning(), beginning, "{request}");
+        }
+        assert_eq!(
+            Request::parse(None).unwrap().beginning(),
+            Beginning::Silence
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use ssmfwd_protocol::Size;
 use tokio_util::sync::CancellationToken;
 
 use crate::command::exec::{self, Delivered};
-use crate::command::shell;
+use crate::command::shell::{self, Used};
 use crate::failure::Failure;
 use crate::output;
 use crate::session::Session;
@@ -28,7 +28,11 @@ pub(super) async fn shell(
     output::flush();
     let printer = report.printer();
     let used = shell::use_terminal(session, size, EscapeChar::TILDE, printer, shutdown);
-    used.await.map(|used| End::Done(used.into()))
+    Ok(match used.await? {
+        Used::Done(exit) => End::Done(exit),
+        Used::Escaped => End::Done(ExitCode::SUCCESS),
+        Used::Interrupted => End::Interrupted,
+    })
 }
 
 /// Carries the output of a command without a terminal, and Ctrl-C to it.

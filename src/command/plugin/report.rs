@@ -78,6 +78,14 @@ impl Report {
         self.end(Text::Failed(&failure.message), failure)
     }
 
+    /// Says that service or agent have ended the session, with what they said of it; returns the exit code for it.
+    pub(super) fn over(&self, output: &str, failure: &Failure) -> ExitCode {
+        match output {
+            "" => self.fail(failure),
+            output => self.end(Text::Closed(self.session_id(), output), failure),
+        }
+    }
+
     /// Says in the official plugin's words, or those of `failure` to whoever uses a byte stream, how everything came to an
     /// end; returns the exit code for it.
     pub(super) fn end(&self, text: Text<'_>, failure: &Failure) -> ExitCode {

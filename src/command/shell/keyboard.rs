@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::failure::{Exit, Failure};
 use crate::local::stdio::Input;
@@ -12,6 +12,8 @@ use crate::stream::End;
 use crate::terminal::RawMode;
 use crate::terminal::escape::{EscapeChar, Escapes, Typed};
 
+/// Bytes that are typed while the far side does not take what was, and searched for escapes.
+const MAX_AHEAD_LEN: usize = 1024 * 1024;
 /// How long the first Ctrl-D is waited on at the end of the input; each time twice as long.
 const END_PAUSE: Duration = Duration::from_secs(1);
 /// The longest of these waits.
@@ -46,7 +48,8 @@ impl<'a> Keyboard<'a> {
 
     /// Passes everything typed on, until the user ends the session with an escape.
     ///
-    /// No more than two chunks are read while the far side does not take what was. A session that has ended is not noticed here.
+    /// While the far side does not take what was typed, as in an outage, escapes work nevertheless, up to [`MAX_AHEAD_LEN`]. A session
+    /// that has ended is not noticed here.
     pub(super) async fn type_into(&mut self, console: &Console, raw: Option<&RawMode>) {
         match self.pass(console, raw).await {
             Ok(()) => {}
@@ -56,27 +59,46 @@ impl<'a> Keyboard<'a> {
 
     async fn pass(&mut self, console: &Console, raw: Option<&RawMode>) -> Result<(), End> {
         let mut last = b'\n';
-        // A terminal that has gone away has no more input either.
-        while let Some(Ok(input)) = self.input.read().await {
+        let mut written = Bytes::new();
+        let mut ahead = BytesMut::new();
+        loop {
+            if written.is_empty() {
+                written = ahead.split().freeze();
+            }
+            let input = tokio::select! {
+                input = self.input.read(), if ahead.len() < MAX_AHEAD_LEN => input,
+                outcome = console.write(&mut written), if !written.is_empty() => {
+                    outcome?;
+                    continue;
+                }
+            };
+            // A terminal that has gone away has no more input either.
+            let Some(Ok(input)) = input else {
+                break;
+            };
             last = input.last().copied().unwrap_or(last);
             for typed in self.escapes.parse(input) {
                 match typed {
-                    Typed::Data(data) => console.write(data).await?,
+                    Typed::Data(data) => ahead.extend_from_slice(&data),
                     Typed::End => return Ok(()),
                     Typed::Help => self.printer.event(&Event::Notice {
                         message: self.escapes.help(),
                     }),
-                    Typed::Suspend => {
-                        if raw.is_some_and(|raw| !raw.suspend()) {
-                            self.printer.event(&Event::Notice {
-                                message: "not stopped: nobody could continue it".to_owned(),
-                            });
-                        }
-                    }
+                    Typed::Suspend => self.suspend(raw),
                 }
             }
         }
+        console.write(&mut written).await?;
+        console.write(&mut ahead.freeze()).await?;
         end_input(console, last).await
+    }
+
+    fn suspend(&self, raw: Option<&RawMode>) {
+        if raw.is_some_and(|raw| !raw.suspend()) {
+            self.printer.event(&Event::Notice {
+                message: "not stopped: nobody could continue it".to_owned(),
+            });
+        }
     }
 }
 
@@ -87,13 +109,12 @@ impl<'a> Keyboard<'a> {
 /// again.
 async fn end_input(console: &Console, last: u8) -> Result<(), End> {
     if !matches!(last, b'\r' | b'\n') {
-        console.write(Bytes::from_static(b"\n")).await?;
+        console.write(&mut Bytes::from_static(b"\n")).await?;
     }
     let mut pause = END_PAUSE;
     loop {
-        console
-            .write(Bytes::copy_from_slice(&[END_OF_TRANSMISSION]))
-            .await?;
+        let mut end = Bytes::copy_from_slice(&[END_OF_TRANSMISSION]);
+        console.write(&mut end).await?;
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(MAX_END_PAUSE);
     }

@@ -40,6 +40,20 @@ async fn what_is_typed_without_a_connection_arrives_later() {
     terminal.exits(0).await;
 }
 
+/// More than the far side's and the terminal's own buffers hold.
+#[tokio::test]
+async fn an_escape_works_behind_a_paste_without_a_connection() {
+    let fixture = Fixture::new().await;
+    let mut terminal = fixture.ready_shell(&[]).await;
+    disconnect(&fixture);
+    terminal.shows(": reconnecting, ").await;
+    terminal.input("a pasted line\r".repeat(40_000)).await;
+    terminal.input("~.").await;
+    terminal.shows(" closed\r\n").await;
+    terminal.exits(0).await;
+    fixture.no_session_left().await;
+}
+
 #[tokio::test]
 async fn a_quiet_shell_shows_what_the_far_side_shows_and_nothing_else() {
     const LEN: usize = 3 << 20;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
-use ssmfwd::lab::{Condition, Fault, SessionState};
+use ssmfwd::lab::{Condition, EndedBy, Fault, SessionState};
 
 use super::cli::{
     PORT_DOCUMENT, REMOTE_HOST_DOCUMENT, arguments, aws, plugin, response, signal_group,
@@ -100,6 +100,28 @@ async fn what_the_agent_says_at_the_end_is_passed_on_and_a_failure() {
         rest.ends_with("Forwarding to IP address 127.0.0.1 is forbidden.\n\n"),
         "{rest}"
     );
+}
+
+/// As of a session that is denied on the target.
+#[tokio::test]
+async fn what_the_agent_says_instead_of_beginning_is_passed_on_too() {
+    let fixture = Fixture::with_chaos("drop=100%").await;
+    let client = spawn_group(start_session(&fixture, PORT_DOCUMENT, "portNumber=7"));
+    let is_connected = || {
+        let sessions = fixture.lab.sessions();
+        sessions
+            .iter()
+            .any(|session| session.state == SessionState::Connected)
+    };
+    eventually("a connection", is_connected).await;
+    let id = fixture.lab.sessions()[0].id.clone();
+    assert!(fixture.lab.end_session(&id, EndedBy::IdleTimeout));
+    let exit = client.exit().await;
+    exit.expect(255, &["returned non-zero exit status 6", "hint: "]);
+    let end = format!(
+        "\n\nSessionId: {id} : Your session timed out due to inactivity and has been terminated.\n\n"
+    );
+    assert!(exit.stdout.ends_with(&end), "{}", exit.stdout);
 }
 
 /// An editor or a build that is cancelled kills the AWS CLI and knows nothing of its child.
