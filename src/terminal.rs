@@ -5,6 +5,7 @@ pub mod escape;
 #[cfg(unix)]
 mod job;
 pub mod modes;
+pub mod type_ahead;
 
 use std::io::{self, IsTerminal};
 use std::sync::Once;
@@ -118,6 +119,7 @@ fn restore_on_panic() {
         let report = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             restore();
+            type_ahead::restore();
             report(panic);
         }));
     });

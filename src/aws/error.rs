@@ -185,6 +185,9 @@ fn service_failure(action: &str, code: &str, message: &str, identity: &Identity)
         "InvalidDocument" => Failure::new(Exit::Failure, format!("{action} failed: {told}"))
             .with_hint("the document does not exist in this account and region, or is not shared")
             .permanent(),
+        "InvalidParameters" => Failure::new(Exit::Failure, format!("{action} failed: {told}"))
+            .with_hint("check --parameter against the document's parameters: `aws ssm describe-document --name NAME` lists them")
+            .permanent(),
         "Throttling" | "Throttled" | "RequestLimitExceeded" | "TooManyRequests" => {
             Failure::new(Exit::Failure, format!("{action} failed: {told}"))
                 .with_hint("the account's rate limit is used up: wait a little and try again")

@@ -18,7 +18,7 @@ pub struct ShellArgs {
     /// The character that begins an escape at the start of a line, or none.
     ///
     /// With ~, what is typed as ~. ends the session, ~^Z stops ssmfwd as Ctrl-Z stops other programs, ~? lists the
-    /// escapes, and ~~ sends one ~. Only a terminal has escapes.
+    /// escapes, ~- ends them, and ~~ sends one ~. Only a terminal has escapes.
     #[arg(long, value_name = "CHAR", default_value = "~")]
     pub escape_char: EscapeChar,
 
@@ -64,6 +64,13 @@ pub struct ConsoleArgs {
     pub document: DocumentArgs,
     #[command(flatten)]
     pub start: StartArgs,
+
+    /// End, with exit code 6, when the connection is lost.
+    ///
+    /// Without this option, it is replaced, for as long as the service keeps the session.
+    #[arg(long, help_heading = "Connection options")]
+    pub no_reconnect: bool,
+
     #[command(flatten)]
     pub aws: AwsArgs,
     #[command(flatten)]

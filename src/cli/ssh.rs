@@ -65,6 +65,12 @@ pub struct ProxyArgs {
     #[arg(long, value_name = "BYTES", default_value_t = 1024, help_heading = "Session options", value_parser = value_parser!(u16).range(256..=32_768))]
     pub payload_size: u16,
 
+    /// End, with exit code 6, when the connection is lost.
+    ///
+    /// Without this option, it is replaced, for as long as the service keeps the session.
+    #[arg(long, help_heading = "Connection options")]
+    pub no_reconnect: bool,
+
     #[command(flatten)]
     pub aws: AwsArgs,
 

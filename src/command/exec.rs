@@ -12,10 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::service::{Service, close_after, greet, not_started};
 use super::shell::{self, Program, STOPPED};
+use crate::aws::StartSession;
 use crate::failure::{Exit, Failure};
 use crate::local::stdio::Output;
-use crate::output::{self, Printer};
-use crate::session::{Console, Session};
+use crate::output::{self, Event, Printer};
+use crate::session::{self, Console, Session, StartError};
 use crate::settings::{ConsoleSettings, ExecSettings};
 use crate::signals::{self, Interrupts};
 use crate::standard_streams::StandardSink;
@@ -41,11 +42,15 @@ pub async fn run(settings: ExecSettings, printer: Printer) -> Result<ExitCode, F
     let (shutdown, mut interrupts) = signals::cancelled_but_by_interrupts()?;
     let service =
         Service::start_for(&settings.request, SessionKind::Command, &settings.service).await?;
+    let line_hint = line_hint(&settings.request);
     let outcome = match start(&service, settings, &printer, &shutdown, &mut interrupts).await {
         Ok(mut session) => {
             greet(&session, &printer);
             let outcome = carry(&mut session, &printer, &shutdown, &mut interrupts).await;
             close_after(session, &outcome, &printer).await;
+            if let (Ok(NOT_STARTED), Some(message)) = (&outcome, line_hint) {
+                printer.event(&Event::Notice { message });
+            }
             outcome
         }
         Err(error) => {
@@ -58,6 +63,21 @@ pub async fn run(settings: ExecSettings, printer: Printer) -> Result<ExitCode, F
     outcome
 }
 
+/// The exit code that agents report of a program they could not start, among others.
+const NOT_STARTED: ExitCode = ExitCode::FAILURE;
+
+/// What to do if the command is a line for a shell, in one word: no program has such a name.
+fn line_hint(request: &StartSession) -> Option<String> {
+    let [line] = request.parameters.get("command")?.as_slice() else {
+        return None;
+    };
+    let [word] = <[String; 1]>::try_from(shlex::split(line)?).ok()?;
+    let is_line = word.contains(char::is_whitespace);
+    is_line.then(|| {
+        format!("the program is called {line} here; for a line of a shell, run: sh -c {line}")
+    })
+}
+
 /// Starts the session; until it runs, an interrupt ends it as other signals do.
 async fn start(
     service: &Service,
@@ -65,13 +85,17 @@ async fn start(
     printer: &Printer,
     shutdown: &CancellationToken,
     interrupts: &mut Interrupts,
-) -> Result<Session, crate::session::StartError> {
-    let config = Config {
-        payload_len: settings.payload_len,
-        ..Config::default()
+) -> Result<Session, StartError> {
+    let options = session::Options {
+        config: Config {
+            payload_len: settings.payload_len,
+            ..Config::default()
+        },
+        can_resume: settings.reconnects,
+        ..session::Options::default()
     };
     let abandoned = shutdown.child_token();
-    let mut starting = pin!(service.session(settings.request, config, printer, &abandoned));
+    let mut starting = pin!(service.session(settings.request, options, printer, &abandoned));
     tokio::select! {
         started = &mut starting => return started,
         () = interrupts.next() => abandoned.cancel(),

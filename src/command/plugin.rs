@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ssmfwd_protocol::channel::Established;
-use ssmfwd_protocol::config::Config;
+use ssmfwd_protocol::config::{Beginning, Config};
 use ssmfwd_protocol::{SessionKind, Size};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -31,6 +31,7 @@ use crate::local::half_close::DEFAULT_HOLD;
 use crate::output::Printer;
 use crate::session::{self, NotOpened, Session, StartError};
 use crate::signals::{self, Interrupts};
+use crate::terminal::type_ahead::TypeAhead;
 
 use arguments::{Arguments, Invocation, Request, Response, session_endpoint};
 use report::Report;
@@ -271,10 +272,13 @@ impl Start {
             true => aws,
             false => with_credentials_if_any(aws, report, abandoned).await,
         };
+        let beginning = self.request.beginning();
+        // Who has no terminal on the far side goes on reading lines.
+        let _kept = (beginning != Beginning::Handshake).then(TypeAhead::keep);
         let options = session::Options {
             config: Config {
                 terminal_size: size,
-                beginning: self.request.beginning(),
+                beginning,
                 ..Config::default()
             },
             // Without credentials nobody could ask for another connection.

@@ -10,12 +10,12 @@ use ssmfwd_protocol::config::Config;
 use tokio_util::sync::CancellationToken;
 
 use super::bridge::{Bridge, Remote};
-use super::service::{Service, begin, greet};
+use super::service::{Service, begin, close, greet};
 use crate::aws::{Aws, StartSession, Target, TargetKind};
 use crate::cli::{KeyArgs, ProxyArgs};
 use crate::failure::{Exit, Failure};
-use crate::output::{self, Event, Printer, Verbosity};
-use crate::session::{Session, StartError};
+use crate::output::{self, Printer, Verbosity};
+use crate::session::{self, Session, StartError};
 use crate::settings::{ServiceSettings, override_parameters};
 use crate::signals;
 use crate::ssh::key::PublicKey;
@@ -94,11 +94,15 @@ async fn start(
         }
         pushed
     };
-    let config = Config {
-        payload_len: args.payload_size.into(),
-        ..Config::default()
+    let options = session::Options {
+        config: Config {
+            payload_len: args.payload_size.into(),
+            ..Config::default()
+        },
+        can_resume: !args.no_reconnect,
+        ..session::Options::default()
     };
-    let starting = begin(Arc::clone(&aws), request, config, printer, &abandoned);
+    let starting = begin(Arc::clone(&aws), request, options, printer, &abandoned);
     let (started, pushed) = tokio::join!(starting, async {
         tokio::select! {
             pushed = pushing => pushed.map_err(StartError::Failed),
@@ -156,18 +160,8 @@ async fn serve(
         }
     };
     bridge.close();
-    close(session, printer).await;
+    close([session], printer).await;
     exit
-}
-
-/// Ends the session. Whoever uses the proxy may be gone already, and is not bothered if that fails.
-async fn close(session: Session, printer: &Printer) {
-    let session_id = session.id().to_owned();
-    let reason = session.end().unwrap_or("terminated").to_owned();
-    match session.close().await {
-        Ok(()) => printer.event(&Event::Closed { session_id, reason }),
-        Err(failure) => tracing::warn!(session_id, %failure, "the session may go on"),
-    }
 }
 
 /// Refuses to push a key where none can be pushed to.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use ssmfwd_protocol::SessionKind;
-use ssmfwd_protocol::config::Config;
 use tokio_util::sync::CancellationToken;
 
 use super::outages::observer;
@@ -117,12 +116,12 @@ impl Service {
     pub(super) async fn session(
         &self,
         request: StartSession,
-        config: Config,
+        options: session::Options,
         printer: &Printer,
         shutdown: &CancellationToken,
     ) -> Result<Session, StartError> {
         let aws = self.aws_with(&request.target, printer, shutdown).await?;
-        begin(aws, request, config, printer, shutdown).await
+        begin(aws, request, options, printer, shutdown).await
     }
 
     /// Ends the lab, if there is one.
@@ -147,14 +146,13 @@ impl Service {
 pub(super) async fn begin(
     aws: Arc<Aws>,
     request: StartSession,
-    config: Config,
+    options: session::Options,
     printer: &Printer,
     shutdown: &CancellationToken,
 ) -> Result<Session, StartError> {
     let options = session::Options {
-        config,
         observer: observer(*printer),
-        ..session::Options::default()
+        ..options
     };
     Session::start(aws, request, options, shutdown).await
 }

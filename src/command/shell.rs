@@ -11,16 +11,18 @@ use ssmfwd_protocol::config::{Beginning, Config};
 use ssmfwd_protocol::{SessionKind, Size};
 use tokio_util::sync::CancellationToken;
 
-use super::service::{Service, close_after, greet, not_started};
+use super::service::{self, Service, close_after, greet, not_started};
+use crate::aws::StartSession;
 use crate::failure::{Exit, Failure};
 use crate::output::{self, Printer, Verbosity};
-use crate::session::{Console, Session};
+use crate::session::{self, Console, Session, StartError};
 use crate::settings::ConsoleSettings;
 use crate::signals;
 use crate::standard_streams::StandardSink;
 use crate::stream::End;
 use crate::terminal::changes::{Change, Changes};
 use crate::terminal::escape::EscapeChar;
+use crate::terminal::type_ahead::TypeAhead;
 use crate::terminal::{self, RawMode};
 
 use keyboard::Keyboard;
@@ -70,20 +72,21 @@ pub(super) async fn run_program(
         Service::start_for(&settings.request, SessionKind::Shell, &settings.service).await?;
     let target = settings.request.target.clone();
     let size = terminal_size();
-    let config = Config {
-        payload_len: settings.payload_len,
-        terminal_size: size,
-        beginning: match settings.request.document {
-            // The account's default document starts a shell, which has a prompt.
-            None => Beginning::Prompt,
-            Some(_) => Beginning::Silence,
+    let options = session::Options {
+        config: Config {
+            payload_len: settings.payload_len,
+            terminal_size: size,
+            beginning: match settings.request.document {
+                // The account's default document starts a shell, which has a prompt.
+                None => Beginning::Prompt,
+                Some(_) => Beginning::Silence,
+            },
+            ..Config::default()
         },
-        ..Config::default()
+        can_resume: settings.reconnects,
+        ..session::Options::default()
     };
-    let outcome = match service
-        .session(settings.request, config, &printer, &shutdown)
-        .await
-    {
+    let outcome = match start(&service, settings.request, options, &printer, &shutdown).await {
         Ok(mut session) => {
             greet(&session, &printer);
             let used = use_terminal(
@@ -114,6 +117,25 @@ pub(super) async fn run_program(
     };
     service.shutdown().await;
     outcome
+}
+
+/// Starts the session. What is typed from when nobody is asked anything any more is for the far side.
+async fn start(
+    service: &Service,
+    request: StartSession,
+    options: session::Options,
+    printer: &Printer,
+    shutdown: &CancellationToken,
+) -> Result<Session, StartError> {
+    let aws = service.aws_with(&request.target, printer, shutdown).await?;
+    tokio::select! {
+        found = aws.credentials() => drop(found.map_err(StartError::Failed)?),
+        () = shutdown.cancelled() => return Err(StartError::Interrupted {
+            may_have_begun: false,
+        }),
+    }
+    let _kept = TypeAhead::keep();
+    service::begin(aws, request, options, printer, shutdown).await
 }
 
 /// What is said of a command that a signal has stopped.

@@ -14,9 +14,9 @@ pub enum Notice {
         /// Why, for people.
         reason: String,
     },
-    /// It cannot be replaced until there are credentials the service accepts.
+    /// It cannot be replaced, for want of credentials the service accepts, or for another reason that lasts.
     Paused {
-        /// What is wrong with those there are, and what to do about it.
+        /// What is in the way, and what to do about it.
         failure: Failure,
     },
     /// It has been replaced; nothing was lost.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::aws::{Aws, ResumeError, Resumption, Token};
 use crate::backoff::Backoff;
 use crate::failure::{Exit, Failure};
@@ -19,6 +21,9 @@ const CREDENTIALS_CAP: Duration = Duration::from_secs(10);
 /// Upgrades denied in a row that are taken for more than a token that has lost its worth: another one has been asked for
 /// each time.
 const DENIAL_COUNT: u32 = 3;
+
+/// How long attempts may fail before people are told of what.
+const UNTOLD: Duration = Duration::from_secs(30);
 
 /// A connection for a session, on which its token has yet to be sent.
 pub(super) struct Reconnection {
@@ -46,6 +51,9 @@ pub(super) struct Resumer<'a> {
     credentials_backoff: Option<Backoff>,
     /// Upgrades denied in a row.
     denial_count: u32,
+    since: Instant,
+    /// People know why it takes so long.
+    is_told: bool,
 }
 
 impl<'a> Resumer<'a> {
@@ -66,6 +74,8 @@ impl<'a> Resumer<'a> {
             waiters,
             credentials_backoff: None,
             denial_count: 0,
+            since: Instant::now(),
+            is_told: false,
         }
     }
 
@@ -100,7 +110,7 @@ impl<'a> Resumer<'a> {
                     return Err(Impossible::Refused(failure));
                 }
                 // Whatever else it was, the next attempt has another token, URL and signature.
-                Err(failure) => self.on_transient(&failure),
+                Err(failure) => self.on_transient(failure),
             }
         }
     }
@@ -126,7 +136,7 @@ impl<'a> Resumer<'a> {
             Err(ResumeError::Gone) => return Err(Impossible::Gone),
             Err(ResumeError::Refused(failure)) => return Err(Impossible::Refused(failure)),
             Err(ResumeError::Credentials(failure)) => self.on_credentials(failure),
-            Err(ResumeError::Transient(failure)) => self.on_transient(&failure),
+            Err(ResumeError::Transient(failure)) => self.on_transient(failure),
         }
         Ok(None)
     }
@@ -141,7 +151,7 @@ impl<'a> Resumer<'a> {
         }
     }
 
-    /// Tells the user, once, what has to be done.
+    /// Tells the user, once, what has to be done about the credentials.
     fn on_credentials(&mut self, failure: Failure) {
         self.on_failure(&failure);
         if self.credentials_backoff.is_none() {
@@ -151,12 +161,53 @@ impl<'a> Resumer<'a> {
         }
     }
 
-    fn on_transient(&mut self, failure: &Failure) {
+    /// Tells the user, once, what is in the way if that lasts.
+    fn on_transient(&mut self, failure: Failure) {
         self.denial_count = 0;
-        self.on_failure(failure);
+        self.on_failure(&failure);
+        if !self.is_told && self.since.elapsed() >= UNTOLD {
+            self.is_told = true;
+            self.observer
+                .notify(self.session_id, Notice::Paused { failure });
+        }
     }
 
     fn on_failure(&self, failure: &Failure) {
         tracing::debug!(session_id = self.session_id, %failure, "not resumed yet");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_credential_types::Credentials;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::aws::Options;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_in_the_way_for_long_is_told() {
+        let options = Options {
+            region: Some("us-east-1".into()),
+            // Nobody listens there.
+            endpoint_url: Some("http://127.0.0.1:1".to_owned()),
+            credentials: Some(Credentials::new("AKID", "S3CR3T", None, None, "test")),
+            ..Options::default()
+        };
+        let aws = Aws::load(&options).await.unwrap();
+        let (told, mut notices) = mpsc::unbounded_channel();
+        let observer = Observer::new(move |_, notice| told.send(notice).unwrap());
+        let (mut backoff, waiters) = (Backoff::default(), Waiters::default());
+        let start = Instant::now();
+        let resumer = Resumer::new(&aws, "s-1", &observer, &mut backoff, &waiters);
+        let notice = tokio::select! {
+            _ = resumer.run(None) => panic!("it is not over"),
+            notice = notices.recv() => notice,
+        };
+        assert!(start.elapsed() >= UNTOLD);
+        let Some(Notice::Paused { failure }) = notice else {
+            panic!("{notice:?}");
+        };
+        assert!(failure.message.contains("refused"), "{failure}");
     }
 }

@@ -15,6 +15,8 @@ pub struct ConsoleSettings {
     pub request: StartSession,
     /// The character that begins an escape.
     pub escape_char: EscapeChar,
+    /// Whether a lost connection is replaced.
+    pub reconnects: bool,
     /// The most payload one message upwards carries, in bytes: 256 to 32768.
     pub payload_len: usize,
     /// Account and service.
@@ -51,6 +53,7 @@ impl ConsoleSettings {
                 reason: args.start.reason,
             },
             escape_char,
+            reconnects: !args.no_reconnect,
             payload_len: args.start.payload_size.into(),
             service: ServiceSettings {
                 aws: args.aws,

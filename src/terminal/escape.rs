@@ -21,10 +21,10 @@ impl FromStr for EscapeChar {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.as_bytes() {
             b"none" => Ok(Self::NONE),
-            [byte] if byte.is_ascii_graphic() && !matches!(byte, b'.' | b'?') => {
+            [byte] if byte.is_ascii_graphic() && !matches!(byte, b'.' | b'?' | b'-') => {
                 Ok(Self(Some(*byte)))
             }
-            _ => Err("it is one printable ASCII character other than `.` and `?`, or `none`"),
+            _ => Err("it is one printable ASCII character other than `.`, `?` and `-`, or `none`"),
         }
     }
 }
@@ -76,7 +76,7 @@ impl Escapes {
         };
         let escape = char::from(escape);
         format!(
-            "{escape}. ends the session, {escape}^Z stops ssmfwd, {escape}{escape} sends {escape}, {escape}? shows this"
+            "{escape}. ends the session, {escape}^Z stops ssmfwd, {escape}{escape} sends {escape}, {escape}- ends escapes, {escape}? shows this"
         )
     }
 
@@ -96,6 +96,12 @@ impl Escapes {
                     push_data(&mut parts, input.slice(start..index));
                     start = index;
                     self.state = State::Escaped;
+                }
+                (State::Escaped, b'-') => {
+                    self.char = EscapeChar::NONE;
+                    self.state = State::LineStart;
+                    push_data(&mut parts, input.slice(index + 1..));
+                    return parts;
                 }
                 (State::Escaped, b'.' | b'?' | CTRL_Z) => {
                     parts.push(command(byte));
@@ -221,6 +227,8 @@ mod tests {
             ("\r~~~.", "\r~~."),
             ("~/bin\r", "~/bin\r"),
             ("~\r~.", "~\r<end>"),
+            ("~?~-~?\r~.", "<help>~?\r~."),
+            ("a~-\r~.", "a~-\r<end>"),
             ("ä~.\r~ä", "ä~.\r~ä"),
         ];
         for (input, expected) in table {
@@ -231,7 +239,8 @@ mod tests {
     #[test]
     fn the_list_has_the_character_that_was_chosen() {
         let escapes = Escapes::new("%".parse().unwrap());
-        let list = "%. ends the session, %^Z stops ssmfwd, %% sends %, %? shows this";
+        let list =
+            "%. ends the session, %^Z stops ssmfwd, %% sends %, %- ends escapes, %? shows this";
         assert_eq!(escapes.help(), list);
     }
 
@@ -265,7 +274,7 @@ mod tests {
         );
         let mut none = Escapes::new("none".parse().unwrap());
         assert_eq!(render(none.parse(Bytes::from_static(b"~.\r~."))), "~.\r~.");
-        for text in ["", "ab", ".", "?", "\t", "ä"] {
+        for text in ["", "ab", ".", "?", "-", "\t", "ä"] {
             text.parse::<EscapeChar>().unwrap_err();
         }
     }
@@ -273,7 +282,7 @@ mod tests {
     proptest! {
         /// What is typed means the same however it arrives.
         #[test]
-        fn pieces_do_not_matter(input in "([~.?a\r\n\u{1a}]|\u{1b}\\[20[01]~){0,16}", cuts in prop::collection::vec(0_usize..64, 0..6)) {
+        fn pieces_do_not_matter(input in "([~.?a\r\n\u{1a}-]|\u{1b}\\[20[01]~){0,16}", cuts in prop::collection::vec(0_usize..64, 0..6)) {
             let mut cuts: Vec<_> = cuts.into_iter().filter(|cut| *cut <= input.len()).collect();
             cuts.extend([0, input.len()]);
             cuts.sort_unstable();

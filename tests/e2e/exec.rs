@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
 use rustix::process::Signal;
+use ssmfwd::lab::Fault;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
@@ -283,6 +284,48 @@ async fn a_command_with_a_terminal_may_read_before_it_prints() {
     // As it is typed, and as the program writes it.
     assert_eq!(String::from_utf8_lossy(&exit.stdout), "typed\r\ntyped\r\n");
     assert!(exit.status.success());
+    fixture.no_session_left().await;
+}
+
+/// Ctrl-D is for the command too, and nothing is shown twice.
+#[tokio::test]
+async fn what_is_typed_ahead_of_a_command_is_for_it() {
+    let fixture = Fixture::new().await;
+    let command = fixture.command(&["exec", "--tty", TARGET, "--", "cat", "-v"]);
+    let mut terminal = Terminal::spawn(command);
+    eventually("a terminal that keeps what is typed", || {
+        !terminal.is_as_before()
+    })
+    .await;
+    terminal.input("typed\r\x04").await;
+    let shown = terminal.exits(0).await;
+    assert_eq!(shown, "typed\r\ntyped\r\n");
+    fixture.no_session_left().await;
+}
+
+#[tokio::test]
+async fn a_line_for_a_shell_in_one_word_is_explained() {
+    let fixture = Fixture::new().await;
+    let client = Client::spawn(fixture.exec(&["ls | wc -l"]));
+    client.exit().await.expect(1, &["run: sh -c 'ls | wc -l'"]);
+}
+
+#[tokio::test]
+async fn the_loss_of_the_connection_can_be_the_end() {
+    let fixture = Fixture::new().await;
+    let arguments = [
+        "exec",
+        "--no-reconnect",
+        TARGET,
+        "--",
+        "sh",
+        "-c",
+        "echo ready; exec sleep 1000",
+    ];
+    let mut client = Client::spawn(fixture.command(&arguments));
+    client.stdout_line("ready").await;
+    fixture.lab.inject(Fault::Cut);
+    client.exit().await.expect(6, &["was lost"]);
     fixture.no_session_left().await;
 }
 
