@@ -3,6 +3,7 @@
 //! The one type that sees all layers; it dispatches between them and keeps the order of the session.
 
 mod delivery;
+mod draining;
 mod event;
 mod opening;
 mod phase;
@@ -24,7 +25,7 @@ pub(crate) use timer::TimerTable;
 
 use crate::cipher::{self, Cipher};
 use crate::config::Config;
-use crate::control::{Closing, OpenDataChannelInput};
+use crate::control::OpenDataChannelInput;
 use crate::endpoint::{Endpoint, Transmit};
 use crate::error::ProtocolError;
 use crate::handshake::{Agreed, Properties};
@@ -223,29 +224,6 @@ impl Channel {
         Ok(())
     }
 
-    /// Ends the channel as the peer has, after a while in which what that has overtaken may still come.
-    fn on_channel_closed(&mut self, now: Instant, payload: &[u8]) -> Result<(), ProtocolError> {
-        match &self.phase {
-            Phase::Closing(reason) => {
-                let reason = reason.clone();
-                self.close(reason);
-            }
-            Phase::Draining { .. } => {}
-            _ => {
-                let Closing { output } =
-                    serde_json::from_slice(payload).map_err(|_| ProtocolError::ChannelClosed)?;
-                let output = output.unwrap_or_default();
-                if output.trim().is_empty() && self.has_run_silently(now) {
-                    self.establish_without_handshake();
-                }
-                self.phase = Phase::Draining { output };
-                self.timers = TimerTable::default();
-                self.await_overtaken(now);
-            }
-        }
-        Ok(())
-    }
-
     fn on_payload(&mut self, now: Instant, payload: Payload) -> Result<(), ProtocolError> {
         let Payload { kind, mut bytes } = payload;
         if let Some(cipher) = self.cipher.as_ref().filter(|_| kind.is_sealed()) {
@@ -378,33 +356,6 @@ impl Channel {
         self.timers = TimerTable::default();
         self.timers
             .set(Timer::Close, now, self.config.close_timeout);
-    }
-
-    /// Waits for what the peer's end of the session may have overtaken.
-    fn await_overtaken(&mut self, now: Instant) {
-        let ends_unmarked = self.streams.as_ref().is_some_and(Streams::ends_unmarked);
-        let limit = match (self.reliable.has_gap(), ends_unmarked) {
-            (true, _) => self.config.drain_timeout,
-            (false, true) => self.config.overtaken_delay,
-            (false, false) => return self.finish_draining(),
-        };
-        self.timers.set(Timer::Close, now, limit);
-    }
-
-    /// Closes a channel that the peer has ended. The streams of a shell or command end cleanly only if nothing
-    /// of them is missing.
-    fn finish_draining(&mut self) {
-        let Phase::Draining { output } = &mut self.phase else {
-            return;
-        };
-        let reason = CloseReason::Peer {
-            output: std::mem::take(output),
-            is_whole: !self.reliable.has_gap(),
-        };
-        if let Some(streams) = self.streams.as_mut().filter(|_| reason.is_in_order()) {
-            streams.on_end();
-        }
-        self.close(reason);
     }
 
     fn close(&mut self, reason: CloseReason) {
