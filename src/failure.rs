@@ -34,6 +34,15 @@ impl From<Exit> for ExitCode {
 /// The next step where the cause is not known for sure. The end of a hint, or all of it.
 pub const SEE_DOCTOR: &str = "`ssmfwd doctor TARGET` looks for the cause";
 
+/// How a policy denies a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denial {
+    /// None allows it.
+    Unallowed,
+    /// One forbids it, which no other can change by allowing it.
+    Forbidden,
+}
+
 /// What failed and why, in one line, with at most one line about what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -47,6 +56,8 @@ pub struct Failure {
     pub matches: Vec<Node>,
     /// Neither time nor other credentials for the same caller will change the answer.
     pub is_permanent: bool,
+    /// How it is denied, if it is.
+    pub denial: Option<Denial>,
 }
 
 impl Failure {
@@ -58,7 +69,15 @@ impl Failure {
             hint: None,
             matches: Vec::new(),
             is_permanent: false,
+            denial: None,
         }
+    }
+
+    /// Marks it as denied, which trying again does not cure.
+    #[must_use]
+    pub fn denied(mut self, denial: Denial) -> Self {
+        self.denial = Some(denial);
+        self.permanent()
     }
 
     /// Marks it as one that trying again does not cure.

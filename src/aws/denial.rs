@@ -1,6 +1,7 @@
 //! Which policy denies a call, as the message of a denial tells, and who can change that.
 
 use super::error::one_line;
+use crate::failure::Denial;
 
 /// Policies, as denials name them behind "with an explicit deny in" and "because no … allows", with what to do about an
 /// explicit deny and about a missing permission.
@@ -45,10 +46,21 @@ const POLICIES: [(&str, &str, &str); 7] = [
     ),
 ];
 
+/// What an explicit denial says before it names the policy.
+const FORBIDDEN: &str = "with an explicit deny in ";
+
+/// How a call is denied, as the service tells.
+pub(super) fn of(message: &str) -> Denial {
+    match message.contains(FORBIDDEN) {
+        true => Denial::Forbidden,
+        false => Denial::Unallowed,
+    }
+}
+
 /// What to do about a denial of `action`, such as `ssm:StartSession`.
 pub(super) fn hint(action: &str, message: &str) -> String {
     // Newer services say in which policy, and after it in brackets which one.
-    let denied = message.split("with an explicit deny in ").nth(1);
+    let denied = message.split(FORBIDDEN).nth(1);
     let missing = message.split("because no ").nth(1);
     let find = |text: &str| {
         let text = text.to_ascii_lowercase();

@@ -133,7 +133,7 @@ fn service_failure(action: &str, code: &str, message: &str, identity: &Identity)
         _ if is_denial(code) => {
             Failure::new(Exit::Credentials, format!("{action} was denied: {told}"))
                 .with_hint(denial::hint(action, &message))
-                .permanent()
+                .denied(denial::of(&message))
         }
         "ExpiredToken" | "TokenRefreshRequired" => Failure::new(
             Exit::Credentials,

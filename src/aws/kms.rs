@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::error::one_line;
 use super::{Aws, Service};
-use crate::failure::{Exit, Failure, SEE_DOCTOR};
+use crate::failure::{Denial, Exit, Failure, SEE_DOCTOR};
 
 /// The IAM action.
 const GENERATE_DATA_KEY: &str = "kms:GenerateDataKey";
@@ -170,9 +170,6 @@ fn unusable(code: &str, message: &str) -> Option<Failure> {
 /// Says which key is wanted and for what.
 fn explain(failure: Failure, key_id: &str) -> Failure {
     let key_id = one_line(key_id);
-    // What forbids it on purpose is not cured by allowing it elsewhere.
-    let is_denied = failure.message.contains("was denied")
-        && !failure.message.contains("with an explicit deny");
     let explained = Failure {
         message: format!(
             "the session has to be encrypted with the KMS key {key_id}: {}",
@@ -180,11 +177,11 @@ fn explain(failure: Failure, key_id: &str) -> Failure {
         ),
         ..failure
     };
-    match is_denied {
-        true => explained.with_hint(format!(
+    match explained.denial {
+        Some(Denial::Unallowed) => explained.with_hint(format!(
             "allow {GENERATE_DATA_KEY} on this key, in the caller's IAM policies and in the key's own policy"
         )),
-        false => explained,
+        Some(Denial::Forbidden) | None => explained,
     }
 }
 

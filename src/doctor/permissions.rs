@@ -9,7 +9,7 @@ use super::{Check, Finding, Outcome};
 use crate::aws::{
     Aws, Caller, DataKeyRequest, DocumentDescription, PREFERENCES_DOCUMENT, Permission, Preferences,
 };
-use crate::failure::{Exit, Failure};
+use crate::failure::{Denial, Exit, Failure};
 use crate::settings::ForwardSettings;
 use crate::spec::{PORT_DOCUMENT, REMOTE_HOST_DOCUMENT};
 
@@ -87,8 +87,7 @@ pub async fn own_sessions(aws: &Aws, caller: Option<&Caller>) -> Finding {
             Permission::Granted => {}
             Permission::Denied(failure) => {
                 let finding = Finding::warn(check, format!("{}; {consequence}", failure.message));
-                // What somebody forbids, no permission of the caller's allows.
-                if failure.message.contains("with an explicit deny") {
+                if failure.denial == Some(Denial::Forbidden) {
                     return finding.fixed_by(&failure);
                 }
                 return finding.fix(

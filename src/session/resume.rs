@@ -203,6 +203,7 @@ mod tests {
         let notice = tokio::select! {
             _ = resumer.run(None) => panic!("it is not over"),
             notice = notices.recv() => notice,
+            () = tokio::time::sleep(10 * UNTOLD) => panic!("nothing was told"),
         };
         assert!(start.elapsed() >= UNTOLD);
         let Some(Notice::Paused { failure }) = notice else {
