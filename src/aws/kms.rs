@@ -213,11 +213,10 @@ mod tests {
 
     #[test]
     fn a_denial_names_the_key_and_what_to_allow() {
-        let denied = Failure::new(
-            Exit::Credentials,
-            "kms:GenerateDataKey was denied: AccessDenied",
-        );
-        let failure = explain(denied, "alias/ssm");
+        let denied = |denial| Failure::new(Exit::Credentials, "denied").denied(denial);
+        let forbidden = explain(denied(Denial::Forbidden), "alias/ssm");
+        assert_eq!(forbidden.hint, None);
+        let failure = explain(denied(Denial::Unallowed), "alias/ssm");
         assert_eq!(failure.exit, Exit::Credentials);
         assert!(failure.message.contains("KMS key alias/ssm"), "{failure}");
         assert!(failure.hint.unwrap().contains("the key's own policy"));

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
 use rustix::process::Signal;
-use ssmfwd::lab::Fault;
+use ssmfwd::lab::{Chaos, Fault};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
@@ -290,7 +290,8 @@ async fn a_command_with_a_terminal_may_read_before_it_prints() {
 /// Ctrl-D is for the command too, and nothing is shown twice.
 #[tokio::test]
 async fn what_is_typed_ahead_of_a_command_is_for_it() {
-    let fixture = Fixture::new().await;
+    // Nothing begins.
+    let fixture = Fixture::with_chaos("drop=100%").await;
     let command = fixture.command(&["exec", "--tty", TARGET, "--", "cat", "-v"]);
     let mut terminal = Terminal::spawn(command);
     eventually("a terminal that keeps what is typed", || {
@@ -298,6 +299,7 @@ async fn what_is_typed_ahead_of_a_command_is_for_it() {
     })
     .await;
     terminal.input("typed\r\x04").await;
+    fixture.lab.set_chaos(Chaos::default());
     let shown = terminal.exits(0).await;
     assert_eq!(shown, "typed\r\ntyped\r\n");
     fixture.no_session_left().await;
