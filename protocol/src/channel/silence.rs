@@ -52,10 +52,12 @@ impl Channel {
     pub(super) fn on_question_acked(&mut self, now: Instant) {
         self.question = Question::Acknowledged;
         if self.config.beginning == Beginning::Prompt {
-            self.timers
-                .set(Timer::Handshake, now, self.config.handshake_timeout);
+            let patience = self.config.handshake_timeout;
+            self.timers.set(Timer::Handshake, now, patience);
+            self.timers.set(Timer::Silence, now, patience / 2);
+        } else {
+            self.await_silence(now);
         }
-        self.await_silence(now);
     }
 
     /// Whether a session that ends without words, before anything of it has come, was that of a program which has run: not if the
