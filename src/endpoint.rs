@@ -97,6 +97,13 @@ impl<E: Endpoint> Shared<E> {
         }
     }
 
+    /// Opens the stream of a session that is over, if something has come for it: a server that says something and hangs up may
+    /// be done before anybody has opened its connection.
+    pub fn open_remains(&self) -> Option<Stream<E>> {
+        let id = self.lock().open_remains()?;
+        Some(Stream::new(self.clone(), id))
+    }
+
     /// Returns the next stream the peer opens; `None` once the session is over.
     pub async fn accept(&self) -> Option<Stream<E>> {
         let id = std::future::poll_fn(|cx| self.lock().poll_accept(cx)).await?;
@@ -198,19 +205,26 @@ impl<E: Endpoint> State<E> {
     }
 
     fn open(&mut self) -> Result<StreamId, OpenError> {
-        let streams = self.endpoint.streams().ok_or(OpenError::Ended)?;
-        let mut slot = Slot::default();
         if self.is_ended {
-            // A server that says something and hangs up may be done before anybody has opened its connection.
-            if !streams.has_unopened() {
-                return Err(OpenError::Ended);
-            }
-            slot.finish(End::Lost);
+            return Err(OpenError::Ended);
         }
-        let id = streams.open()?;
-        self.streams.insert(id, slot);
+        let id = self.endpoint.streams().ok_or(OpenError::Ended)?.open()?;
+        self.streams.insert(id, Slot::default());
         self.wake_driver();
         Ok(id)
+    }
+
+    fn open_remains(&mut self) -> Option<StreamId> {
+        let is_ended = self.is_ended;
+        let streams = self.endpoint.streams()?;
+        if !is_ended || !streams.has_unopened() {
+            return None;
+        }
+        let id = streams.open().ok()?;
+        let mut slot = Slot::default();
+        slot.finish(End::Lost);
+        self.streams.insert(id, slot);
+        Some(id)
     }
 
     fn poll_accept(&mut self, cx: &Context<'_>) -> Poll<Option<StreamId>> {

@@ -381,6 +381,11 @@ impl Opener {
         self.0.open().await
     }
 
+    /// Opens the connection of a session that is over, if something has come from it.
+    pub fn open_remains(&self) -> Option<Stream<Channel>> {
+        self.0.open_remains()
+    }
+
     /// Whether one of its streams may come to block the session
     /// ([`StreamEvent::Stalled`](ssmfwd_protocol::streams::StreamEvent::Stalled)).
     pub fn is_stalled(&self) -> bool {

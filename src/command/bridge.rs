@@ -72,14 +72,18 @@ impl Bridge {
         let opener = session.opener();
         let (input, output) = (&mut self.input, &mut self.output);
         let carrying = async {
-            match opener.open().await {
-                Ok(stream) => Ok(carry(stream, input, output, remote.patience).await),
-                Err(OpenError::Ended) => Ok(Carried::Ended(End::Lost)),
+            let opened = match opener.open().await {
+                Err(OpenError::Ended) => opener.open_remains(),
                 Err(error) => {
                     let message = format!("cannot open a connection: {error}");
-                    Err(Failure::new(Exit::Failure, message))
+                    return Err(Failure::new(Exit::Failure, message));
                 }
-            }
+                Ok(stream) => Some(stream),
+            };
+            Ok(match opened {
+                Some(stream) => carry(stream, input, output, remote.patience).await,
+                None => Carried::Ended(End::Lost),
+            })
         };
         let carried = tokio::select! {
             carried = carrying => carried?,

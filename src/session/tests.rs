@@ -92,13 +92,13 @@ async fn what_a_server_says_before_it_hangs_up_is_there_when_its_connection_is_o
     });
     let (mut session, _) = start_with(&aws, "AWS-StartSSHSession", port, Options::default()).await;
     session.ended().await;
-    let stream = session.opener().open().await.unwrap();
+    let error = session.opener().open().await.unwrap_err();
+    assert_eq!(error, OpenError::Ended);
+    let stream = session.opener().open_remains().unwrap();
     let read = async || poll_fn(|cx| stream.poll_read(cx)).await;
     assert_eq!(read().await.unwrap(), &b"too many clients\n"[..]);
     assert_eq!(read().await, Err(End::Lost));
-    drop(stream);
-    let error = session.opener().open().await.unwrap_err();
-    assert_eq!(error, OpenError::Ended);
+    assert!(session.opener().open_remains().is_none());
 }
 
 #[tokio::test]
