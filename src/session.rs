@@ -94,25 +94,33 @@ pub enum StartError {
 
 /// Why the data channel of a session could not be used.
 #[derive(Debug)]
-pub struct NotOpened {
-    /// Why it was not.
-    pub error: StartError,
-    /// What service or agent said when they ended the session instead, which is over then.
-    pub output: Option<String>,
-}
-
-impl From<StartError> for NotOpened {
-    fn from(error: StartError) -> Self {
-        Self {
-            error,
-            output: None,
-        }
-    }
+pub enum NotOpened {
+    /// The user did not want it any more.
+    Interrupted,
+    /// The service, the network or the agent refused.
+    Failed(Failure),
+    /// Service or agent ended the session instead, which is over.
+    Over {
+        failure: Failure,
+        /// What they said.
+        output: String,
+    },
 }
 
 impl From<Failure> for NotOpened {
     fn from(failure: Failure) -> Self {
-        StartError::Failed(failure).into()
+        Self::Failed(failure)
+    }
+}
+
+impl From<NotOpened> for StartError {
+    fn from(not_opened: NotOpened) -> Self {
+        match not_opened {
+            NotOpened::Interrupted => Self::Interrupted {
+                may_have_begun: false,
+            },
+            NotOpened::Failed(failure) | NotOpened::Over { failure, .. } => Self::Failed(failure),
+        }
     }
 }
 
@@ -191,8 +199,7 @@ impl Session {
         };
         let started = begin(&aws, &target, &request, shutdown).await?;
         tracing::debug!(session_id = started.session_id, target, "session started");
-        let opened = Self::open(aws, started, &target, options, shutdown).await;
-        opened.map_err(|not_opened| not_opened.error)
+        Ok(Self::open(aws, started, &target, options, shutdown).await?)
     }
 
     /// Opens the data channel of a session that somebody has started, and waits until connections can
@@ -212,11 +219,9 @@ impl Session {
         let id = started.session_id.clone();
         let connected = tokio::select! {
             connected = connect(Arc::clone(&aws), started, target, options) => connected,
-            () = shutdown.cancelled() => Err(NotOpened::from(StartError::Interrupted {
-                may_have_begun: false,
-            })),
+            () = shutdown.cancelled() => Err(NotOpened::Interrupted),
         };
-        if let Err(NotOpened { output: None, .. }) = connected {
+        if let Err(NotOpened::Interrupted | NotOpened::Failed(_)) = connected {
             aws.abandon(&id).await;
         }
         connected
@@ -519,9 +524,9 @@ async fn connect(
                 return Err(failure.clone().into());
             }
             let failure = explanation::explain(&ended, &started.session_id);
-            Err(NotOpened {
-                error: StartError::Failed(failure),
-                output: ended.into_output(),
+            Err(match ended.into_output() {
+                Some(output) => NotOpened::Over { failure, output },
+                None => NotOpened::Failed(failure),
             })
         }
     }

@@ -40,9 +40,9 @@ pub fn read(stdin: &mut StdinLock<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     patiently(|| stdin.read(buffer), sys::wait_for_input)
 }
 
-/// Waits until [`read`] has something to return; `false` if the writing end of `stopped` is closed before, where the system can wait
-/// for both.
-pub fn has_input(stopped: &PipeReader) -> bool {
+/// Waits until [`read`] need not; returns whether to read, which is over once the writing end of `stopped` is closed. Where the
+/// system cannot wait for both, reading itself waits.
+pub fn wait_to_read(stopped: &PipeReader) -> bool {
     sys::wait_for_input_unless(stopped)
 }
 

@@ -119,7 +119,6 @@ fn restore_on_panic() {
         let report = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             restore();
-            type_ahead::restore();
             report(panic);
         }));
     });

@@ -200,8 +200,8 @@ impl Channel {
                     self.on_payload(now, payload)?;
                 }
                 self.prolong_turn(now);
-                if had_gap && !self.reliable.has_gap() {
-                    self.finish_draining();
+                if had_gap != self.reliable.has_gap() {
+                    self.go_on_draining(now, had_gap);
                 }
             }
             MessageType::Acknowledge => {

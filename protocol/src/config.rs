@@ -47,7 +47,7 @@ pub struct Config {
     /// Retransmission timing.
     pub retransmission: Retransmission,
     /// Time from the first connect to the end of the handshake, or to the first sign of the program where there is
-    /// none. [`Duration::MAX`] waits for ever.
+    /// none; the same time again from when the agent asks for a data key. [`Duration::MAX`] waits for ever.
     ///
     /// The agent gives up 15 s after it connects, and takes some seconds at most to start its worker.
     pub handshake_timeout: Duration,
@@ -151,8 +151,8 @@ pub enum Beginning {
     /// With a handshake, or at least with output.
     #[default]
     Handshake,
-    /// With a handshake or a prompt. The prompt may take its time: it is waited for as long as the agent acknowledges that
-    /// there is a terminal.
+    /// With a handshake or a prompt. If neither comes, but the agent's word that there is a terminal, the session begins when
+    /// [`Config::handshake_timeout`] has passed since: a shell may want input first.
     Prompt,
     /// With a handshake, with output, or in silence, as an interactive command that prints nothing at first: with the agent's
     /// word that there is a terminal, or with its own end.

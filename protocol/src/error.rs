@@ -115,8 +115,8 @@ pub enum ProtocolError {
     /// The agent ended the handshake of an encrypted session without its challenge.
     #[error("the agent did not prove that it has the data key")]
     NoProof,
-    /// The agent began a handshake after it had long let a session pass for one that has none.
-    #[error("the agent began its handshake too late")]
+    /// The agent began a handshake in a session that had begun without one.
+    #[error("the agent began its handshake after the session had begun without one")]
     LateHandshake,
 }
 

@@ -15,7 +15,7 @@ use super::shell::{self, Program, STOPPED};
 use crate::aws::StartSession;
 use crate::failure::{Exit, Failure};
 use crate::local::stdio::Output;
-use crate::output::{self, Event, Printer};
+use crate::output::{self, Printer};
 use crate::session::{self, Console, Session, StartError};
 use crate::settings::{ConsoleSettings, ExecSettings};
 use crate::signals::{self, Interrupts};
@@ -48,8 +48,8 @@ pub async fn run(settings: ExecSettings, printer: Printer) -> Result<ExitCode, F
             greet(&session, &printer);
             let outcome = carry(&mut session, &printer, &shutdown, &mut interrupts).await;
             close_after(session, &outcome, &printer).await;
-            if let (Ok(NOT_STARTED), Some(message)) = (&outcome, line_hint) {
-                printer.event(&Event::Notice { message });
+            if let (Ok(NOT_STARTED), Some(hint)) = (&outcome, line_hint) {
+                printer.aside(format_args!("hint: {hint}\n"));
             }
             outcome
         }
@@ -66,16 +66,16 @@ pub async fn run(settings: ExecSettings, printer: Printer) -> Result<ExitCode, F
 /// The exit code that agents report of a program they could not start, among others.
 const NOT_STARTED: ExitCode = ExitCode::FAILURE;
 
-/// What to do if the command is a line for a shell, in one word: no program has such a name.
+/// What to do if the command is a line for a shell, in one word: hardly any program is called so.
 fn line_hint(request: &StartSession) -> Option<String> {
     let [line] = request.parameters.get("command")?.as_slice() else {
         return None;
     };
     let [word] = <[String; 1]>::try_from(shlex::split(line)?).ok()?;
-    let is_line = word.contains(char::is_whitespace);
-    is_line.then(|| {
-        format!("the program is called {line} here; for a line of a shell, run: sh -c {line}")
-    })
+    // A path may have spaces.
+    let is_line = word.contains(char::is_whitespace) && !word.starts_with(['/', '.', '\\']);
+    is_line
+        .then(|| format!("one word is the name of a program; for a line of a shell: sh -c {line}"))
 }
 
 /// Starts the session; until it runs, an interrupt ends it as other signals do.

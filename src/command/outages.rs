@@ -55,7 +55,7 @@ pub(super) fn event(forward: Option<String>, session_id: &str, notice: Notice) -
     }
 }
 
-/// Nothing goes on before somebody has done something about `failure`.
+/// Nothing goes on before `failure` is mended, by whomever.
 pub(super) fn waiting(
     forward: Option<String>,
     session_id: Option<String>,

@@ -24,12 +24,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::outages::observer;
-use super::shell;
+use super::shell::{self, Program};
 use crate::aws::{Aws, Options};
 use crate::failure::{Exit, Failure};
 use crate::local::half_close::DEFAULT_HOLD;
 use crate::output::Printer;
-use crate::session::{self, NotOpened, Session, StartError};
+use crate::session::{self, NotOpened, Session};
 use crate::signals::{self, Interrupts};
 use crate::terminal::type_ahead::TypeAhead;
 
@@ -103,21 +103,24 @@ async fn carry(
     shutdown: &CancellationToken,
     mut interrupts: Interrupts,
 ) -> ExitCode {
-    let size = shell::terminal_size();
+    let mut terminal = Terminal {
+        size: shell::terminal_size(),
+        type_ahead: TypeAhead::default(),
+        program: match start.request.beginning() {
+            Beginning::Prompt => Program::Shell,
+            Beginning::Silence | Beginning::Handshake => Program::Command,
+        },
+    };
     report.begin(
         &start.response.session_id,
         start.request.document.as_deref(),
     );
-    let mut session = match start.attach(size, &report, shutdown, &mut interrupts).await {
+    let attaching = start.attach(&mut terminal, &report, shutdown, &mut interrupts);
+    let mut session = match attaching.await {
         Ok(session) => session,
-        Err(NotOpened {
-            error: StartError::Failed(failure),
-            output,
-        }) => return report.over(output.as_deref().unwrap_or_default(), &failure),
-        Err(NotOpened {
-            error: StartError::Interrupted { .. },
-            ..
-        }) => {
+        Err(NotOpened::Failed(failure)) => return report.fail(&failure),
+        Err(NotOpened::Over { failure, output }) => return report.over(&output, &failure),
+        Err(NotOpened::Interrupted) => {
             report.say(Text::Signalled);
             report.exit();
             return ExitCode::SUCCESS;
@@ -127,14 +130,23 @@ async fn carry(
     if !message.is_empty() {
         report.say(Text::CustomerMessage(message));
     }
-    let end = serve(&mut session, size, &report, shutdown, interrupts).await;
+    let end = serve(&mut session, terminal, &report, shutdown, interrupts).await;
     finish(session, end, &report).await
+}
+
+/// What a session with a terminal needs of ours.
+struct Terminal {
+    /// The size the far side is told.
+    size: Size,
+    type_ahead: TypeAhead,
+    /// What probably runs in it.
+    program: Program,
 }
 
 /// Does what the session is for.
 async fn serve(
     session: &mut Session,
-    size: Size,
+    mut terminal: Terminal,
     report: &Report,
     shutdown: &CancellationToken,
     mut interrupts: Interrupts,
@@ -143,6 +155,9 @@ async fn serve(
         kind, properties, ..
     } = session.established();
     let (kind, listens) = (*kind, port::is_to_listen(properties));
+    if kind != SessionKind::Shell {
+        terminal.type_ahead = TypeAhead::default();
+    }
     if kind == SessionKind::Command {
         return console::command(session, report, shutdown, &mut interrupts).await;
     }
@@ -159,7 +174,7 @@ async fn serve(
         }
         SessionKind::Port { .. } => bridge::serve(session, report, &stop).await,
         SessionKind::Shell | SessionKind::Command => {
-            console::shell(session, size, report, &stop).await
+            console::shell(session, terminal, report, &stop).await
         }
     };
     drop(interrupted);
@@ -240,13 +255,13 @@ impl Start {
     /// Opens the session's data channel. Until that is done, an interrupt ends it as other signals do.
     async fn attach(
         self,
-        size: Size,
+        terminal: &mut Terminal,
         report: &Report,
         shutdown: &CancellationToken,
         interrupts: &mut Interrupts,
     ) -> Result<Session, NotOpened> {
         let abandoned = shutdown.child_token();
-        let mut attaching = pin!(self.attach_unless(size, report, &abandoned));
+        let mut attaching = pin!(self.attach_unless(terminal, report, &abandoned));
         tokio::select! {
             attached = &mut attaching => return attached,
             () = interrupts.next() => abandoned.cancel(),
@@ -256,7 +271,7 @@ impl Start {
 
     async fn attach_unless(
         self,
-        size: Size,
+        terminal: &mut Terminal,
         report: &Report,
         abandoned: &CancellationToken,
     ) -> Result<Session, NotOpened> {
@@ -272,13 +287,13 @@ impl Start {
             true => aws,
             false => with_credentials_if_any(aws, report, abandoned).await,
         };
-        let beginning = self.request.beginning();
-        // Who has no terminal on the far side goes on reading lines.
-        let _kept = (beginning != Beginning::Handshake).then(TypeAhead::keep);
+        if self.request.has_terminal() {
+            terminal.type_ahead.keep();
+        }
         let options = session::Options {
             config: Config {
-                terminal_size: size,
-                beginning,
+                terminal_size: terminal.size,
+                beginning: self.request.beginning(),
                 ..Config::default()
             },
             // Without credentials nobody could ask for another connection.

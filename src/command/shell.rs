@@ -12,7 +12,7 @@ use ssmfwd_protocol::{SessionKind, Size};
 use tokio_util::sync::CancellationToken;
 
 use super::service::{self, Service, close_after, greet, not_started};
-use crate::aws::StartSession;
+use crate::aws::{PREFERENCES_DOCUMENT, StartSession};
 use crate::failure::{Exit, Failure};
 use crate::output::{self, Printer, Verbosity};
 use crate::session::{self, Console, Session, StartError};
@@ -49,7 +49,7 @@ pub(super) enum Program {
 
 impl Program {
     /// The outcome if a signal stops it.
-    fn interrupted(self, message: &str) -> Result<ExitCode, Failure> {
+    pub(super) fn interrupted(self, message: &str) -> Result<ExitCode, Failure> {
         match self {
             Self::Shell => Ok(ExitCode::SUCCESS),
             Self::Command => Err(Failure::new(Exit::Interrupted, message)),
@@ -76,9 +76,9 @@ pub(super) async fn run_program(
         config: Config {
             payload_len: settings.payload_len,
             terminal_size: size,
-            beginning: match settings.request.document {
+            beginning: match settings.request.document.as_deref() {
                 // The account's default document starts a shell, which has a prompt.
-                None => Beginning::Prompt,
+                None | Some(PREFERENCES_DOCUMENT) => Beginning::Prompt,
                 Some(_) => Beginning::Silence,
             },
             ..Config::default()
@@ -86,13 +86,23 @@ pub(super) async fn run_program(
         can_resume: settings.reconnects,
         ..session::Options::default()
     };
-    let outcome = match start(&service, settings.request, options, &printer, &shutdown).await {
+    let mut type_ahead = TypeAhead::default();
+    let starting = start(
+        &service,
+        settings.request,
+        options,
+        &mut type_ahead,
+        &printer,
+        &shutdown,
+    );
+    let outcome = match starting.await {
         Ok(mut session) => {
             greet(&session, &printer);
             let used = use_terminal(
                 &mut session,
                 size,
                 settings.escape_char,
+                type_ahead,
                 &printer,
                 &shutdown,
             );
@@ -124,6 +134,7 @@ async fn start(
     service: &Service,
     request: StartSession,
     options: session::Options,
+    type_ahead: &mut TypeAhead,
     printer: &Printer,
     shutdown: &CancellationToken,
 ) -> Result<Session, StartError> {
@@ -134,7 +145,7 @@ async fn start(
             may_have_begun: false,
         }),
     }
-    let _kept = TypeAhead::keep();
+    type_ahead.keep();
     service::begin(aws, request, options, printer, shutdown).await
 }
 
@@ -156,6 +167,7 @@ pub(super) async fn use_terminal(
     session: &mut Session,
     size: Size,
     escape_char: EscapeChar,
+    type_ahead: TypeAhead,
     printer: &Printer,
     shutdown: &CancellationToken,
 ) -> Result<Used, Failure> {
@@ -168,6 +180,8 @@ pub(super) async fn use_terminal(
         return Err(Failure::new(Exit::Usage, message)
             .with_hint("choose one whose sessionType is Standard_Stream or InteractiveCommands"));
     };
+    // As it was, for whoever gets it back.
+    drop(type_ahead);
     let raw = RawMode::enter()?;
     if terminal_size() != size {
         console.resize(terminal_size());

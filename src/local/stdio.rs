@@ -134,7 +134,7 @@ fn read_all(
     stopped: &PipeReader,
 ) {
     let mut buffer = BytesMut::new();
-    while standard_streams::has_input(stopped) {
+    while standard_streams::wait_to_read(stopped) {
         if buffer.len() < MIN_READ_LEN {
             buffer = BytesMut::zeroed(READ_LEN);
         }

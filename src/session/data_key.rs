@@ -72,8 +72,8 @@ impl KeyMaker {
     }
 }
 
-/// How long KMS may take. The agent waits 15 s for the answer to its request.
-const KEY_TIMEOUT: Duration = Duration::from_secs(12);
+/// How long KMS may take. The agent waits for 15 s from when it was connected, which is seldom long before.
+const KEY_TIMEOUT: Duration = Duration::from_secs(10);
 
 async fn generate(aws: &Aws, request: &DataKeyRequest) -> Result<DataKey, Failure> {
     if request.target.is_empty() {

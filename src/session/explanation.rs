@@ -132,7 +132,7 @@ fn explain_close(reason: &CloseReason, session_id: &str) -> Failure {
             Exit::Failure,
             format!("session {session_id} was ended: {error}"),
         )
-        .with_hint("the target is slow to begin sessions: start it again"),
+        .with_hint("what was typed so far may have gone unencrypted; start it again, and if it happens again, update the SSM agent on the target"),
         CloseReason::NoDataKey { reason } => Failure::new(
             Exit::Credentials,
             format!("the session has to be encrypted, and there is no data key: {reason}"),

@@ -1,75 +1,86 @@
 //! What is typed before the terminal belongs to the far side.
 
-use super::restore_on_panic;
-
 /// Keeps what is typed as it is until it is dropped, for whoever reads the terminal then: no key edits a line, is shown, or
-/// stands for something else. Ctrl-C and Ctrl-Z still reach this program.
-#[derive(Debug)]
-pub struct TypeAhead(());
+/// stands for something else, but for Ctrl-C and Ctrl-\\, which still interrupt this program.
+#[derive(Debug, Default)]
+pub struct TypeAhead(Option<sys::Kept>);
 
 impl TypeAhead {
-    /// Begins, if standard input is a terminal.
-    pub fn keep() -> Self {
-        restore_on_panic();
-        if let Err(error) = sys::keep() {
-            tracing::debug!(%error, "the terminal edits what is typed ahead");
+    /// Begins, if standard input is a terminal and this program is the one in its foreground.
+    pub fn keep(&mut self) {
+        match sys::Kept::new() {
+            Ok(kept) => self.0 = kept,
+            Err(error) => tracing::debug!(%error, "the terminal edits what is typed ahead"),
         }
-        Self(())
-    }
-}
-
-impl Drop for TypeAhead {
-    fn drop(&mut self) {
-        restore();
-    }
-}
-
-/// Makes the terminal as it was before, if it was changed.
-pub(super) fn restore() {
-    if let Err(error) = sys::restore() {
-        tracing::debug!(%error, "the terminal was not restored");
     }
 }
 
 #[cfg(unix)]
 mod sys {
     use std::io::{self, IsTerminal};
-    use std::sync::{Mutex, MutexGuard, PoisonError};
 
+    use rustix::process::getpgrp;
     use rustix::stdio::stdin;
     use rustix::termios::{
-        InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+        InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp,
+        tcsetattr,
     };
 
-    /// The terminal as it was; a panic has to find it.
-    static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
-
-    fn before() -> MutexGuard<'static, Option<Termios>> {
-        BEFORE.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The terminal while it keeps what is typed; it is as before when this is dropped, unless somebody else has changed it
+    /// meanwhile.
+    #[derive(Debug)]
+    pub(super) struct Kept {
+        before: Termios,
+        kept: Termios,
     }
 
-    pub(super) fn keep() -> io::Result<()> {
-        if !io::stdin().is_terminal() {
-            return Ok(());
+    impl Kept {
+        pub(super) fn new() -> io::Result<Option<Self>> {
+            // Whoever is in the background is stopped if it touches the terminal.
+            if !io::stdin().is_terminal() || !is_in_foreground() {
+                return Ok(None);
+            }
+            let before = tcgetattr(stdin())?;
+            let mut kept = before.clone();
+            kept.local_modes -= LocalModes::ICANON | LocalModes::ECHO | LocalModes::IEXTEN;
+            kept.input_modes -= InputModes::ICRNL
+                | InputModes::INLCR
+                | InputModes::IGNCR
+                | InputModes::ISTRIP
+                | InputModes::IXON;
+            kept.special_codes[SpecialCodeIndex::VMIN] = 1;
+            kept.special_codes[SpecialCodeIndex::VTIME] = 0;
+            // It is typed for the far side, too; stopped, nobody would make the terminal as before.
+            kept.special_codes[SpecialCodeIndex::VSUSP] = DISABLED;
+            tcsetattr(stdin(), OptionalActions::Now, &kept)?;
+            Ok(Some(Self { before, kept }))
         }
-        let mut termios = tcgetattr(stdin())?;
-        *before() = Some(termios.clone());
-        termios.local_modes -= LocalModes::ICANON | LocalModes::ECHO | LocalModes::IEXTEN;
-        termios.input_modes -= InputModes::ICRNL
-            | InputModes::INLCR
-            | InputModes::IGNCR
-            | InputModes::ISTRIP
-            | InputModes::IXON;
-        termios.special_codes[SpecialCodeIndex::VMIN] = 1;
-        termios.special_codes[SpecialCodeIndex::VTIME] = 0;
-        Ok(tcsetattr(stdin(), OptionalActions::Now, &termios)?)
+
+        fn restore(&self) -> io::Result<()> {
+            if is_in_foreground() && is_alike(&tcgetattr(stdin())?, &self.kept) {
+                tcsetattr(stdin(), OptionalActions::Now, &self.before)?;
+            }
+            Ok(())
+        }
     }
 
-    pub(super) fn restore() -> io::Result<()> {
-        match before().take() {
-            Some(termios) => Ok(tcsetattr(stdin(), OptionalActions::Now, &termios)?),
-            None => Ok(()),
+    impl Drop for Kept {
+        fn drop(&mut self) {
+            if let Err(error) = self.restore() {
+                tracing::debug!(%error, "the terminal was not restored");
+            }
         }
+    }
+
+    /// What disables a special character (`_POSIX_VDISABLE`).
+    const DISABLED: u8 = if cfg!(target_os = "linux") { 0 } else { 0xff };
+
+    fn is_in_foreground() -> bool {
+        tcgetpgrp(stdin()).is_ok_and(|group| group == getpgrp())
+    }
+
+    fn is_alike(one: &Termios, other: &Termios) -> bool {
+        one.local_modes == other.local_modes && one.input_modes == other.input_modes
     }
 }
 
@@ -78,11 +89,12 @@ mod sys {
     use std::io;
 
     /// The console has no such mode.
-    pub(super) fn keep() -> io::Result<()> {
-        Ok(())
-    }
+    #[derive(Debug)]
+    pub(super) struct Kept;
 
-    pub(super) fn restore() -> io::Result<()> {
-        Ok(())
+    impl Kept {
+        pub(super) fn new() -> io::Result<Option<Self>> {
+            Ok(None)
+        }
     }
 }

@@ -309,7 +309,10 @@ async fn what_is_typed_ahead_of_a_command_is_for_it() {
 async fn a_line_for_a_shell_in_one_word_is_explained() {
     let fixture = Fixture::new().await;
     let client = Client::spawn(fixture.exec(&["ls | wc -l"]));
-    client.exit().await.expect(1, &["run: sh -c 'ls | wc -l'"]);
+    client
+        .exit()
+        .await
+        .expect(1, &["hint: ", "sh -c 'ls | wc -l'"]);
 }
 
 #[tokio::test]

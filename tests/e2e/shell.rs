@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use sha2::{Digest as _, Sha256};
-use ssmfwd::lab::{Condition, Fault};
+use ssmfwd::lab::{Condition, EndedBy, Fault, SessionState};
 use tokio::io::AsyncWriteExt;
 
 use crate::network::namespace::unshare;
@@ -276,6 +276,26 @@ async fn the_program_can_be_stopped_and_goes_on() {
         assert_eq!(terminal.run("echo $((40 + 2))").await, "42\r\n");
     }
     terminal.input("exit\r").await;
+    terminal.exits(0).await;
+}
+
+/// It leaves the terminal, which would stop it, to whoever has it.
+#[tokio::test]
+async fn a_program_in_the_background_that_cannot_begin_ends() {
+    let fixture = Fixture::with_chaos("drop=100%").await;
+    let command = fixture.command(&["shell", TARGET]);
+    let script = "\"$@\" & wait $!; echo \"rc=$?\"";
+    let mut terminal = Terminal::spawn(wrapped(&command, "bash", &["-m", "-c", script, "bash"]));
+    let is_connected = || {
+        let sessions = fixture.lab.sessions();
+        sessions
+            .iter()
+            .any(|session| session.state == SessionState::Connected)
+    };
+    eventually("a connection", is_connected).await;
+    let id = fixture.lab.sessions()[0].id.clone();
+    assert!(fixture.lab.end_session(&id, EndedBy::IdleTimeout));
+    terminal.shows("rc=6").await;
     terminal.exits(0).await;
 }
 

@@ -92,7 +92,9 @@ pub(crate) const FULL: &[Fault] = &[
     Fault::new("abrupt reset", "reset"),
     Fault::new("black hole for 1 s", "black-hole=1s").lasts(1),
     Fault::new("black hole for 30 s", "black-hole=30s").lasts(30),
-    Fault::new("black hole for 120 s", "black-hole=120s").lasts(120),
+    Fault::new("black hole for 120 s", "black-hole=120s")
+        .lasts(120)
+        .says(3),
     Fault::new("loss 1 %", "drop=1%").lasts(2).carries(1 << 20),
     Fault::new("loss 5 %", "drop=5%").lasts(2).carries(1 << 20),
     Fault::new("loss 20 %", "drop=20%")
@@ -111,7 +113,8 @@ pub(crate) const FULL: &[Fault] = &[
         "reset, reconnects refused for 60 s",
         "refuse-connections=60s,reset",
     )
-    .lasts(60),
+    .lasts(60)
+    .says(3),
     Fault::new("expired token", "expire-tokens,cut"),
     Fault::new(
         "expired credentials, renewed after 10 s",

@@ -48,6 +48,15 @@ impl Channel {
         self.timers.set(Timer::Close, now, limit);
     }
 
+    /// Something that was overtaken has come, or is now known to be missing.
+    pub(super) fn go_on_draining(&mut self, now: Instant, had_gap: bool) {
+        match (&self.phase, had_gap) {
+            (Phase::Draining { .. }, true) => self.finish_draining(),
+            (Phase::Draining { .. }, false) => self.await_overtaken(now),
+            _ => {}
+        }
+    }
+
     /// Closes a channel that the peer has ended. The streams of a shell or command end cleanly only if nothing
     /// of them is missing.
     pub(super) fn finish_draining(&mut self) {

@@ -75,7 +75,7 @@ impl Channel {
                     key_id: request.key_id.clone(),
                     challenge: request.challenge.clone(),
                 });
-                // The key takes a call of its own, and the agent waits for it from its request on.
+                // The key takes a call of its own, for which the agent waits.
                 self.timers
                     .set(Timer::Handshake, now, self.config.handshake_timeout);
                 let agreed = *agreed;

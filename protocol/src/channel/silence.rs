@@ -1,4 +1,5 @@
-//! Sessions with a terminal that are silent at first: interactive commands that print nothing, shells whose prompt takes its time.
+//! Sessions with a terminal that are silent at first: interactive commands that print nothing, shells whose prompt takes its time
+//! or never comes.
 //!
 //! An agent in silence is asked by the size of a terminal. It acknowledges that once the program runs
 //! (`ErrHandlerNotReady`, `shell_unix.go`); but also, without effect, in the moments between its connection and its handshake
@@ -35,29 +36,28 @@ impl Channel {
 
     /// The agent has been silent for a while.
     pub(super) fn on_silence(&mut self, now: Instant) {
-        match (self.question, self.config.beginning) {
-            (Question::Asked { .. }, _) => {}
-            (Question::Acknowledged, Beginning::Silence) => {
-                let agreed = self.establish_without_handshake();
-                self.run(agreed);
-            }
-            (Question::Unasked | Question::Acknowledged, _) => {
+        match self.question {
+            Question::Unasked => {
                 self.question = Question::Asked { at: now };
                 self.push_size();
             }
+            Question::Acknowledged => {
+                let agreed = self.establish_without_handshake();
+                self.run(agreed);
+            }
+            Question::Asked { .. } => {}
         }
     }
 
     /// The agent has acknowledged the question.
     pub(super) fn on_question_acked(&mut self, now: Instant) {
         self.question = Question::Acknowledged;
-        if self.config.beginning == Beginning::Prompt {
-            let patience = self.config.handshake_timeout;
-            self.timers.set(Timer::Handshake, now, patience);
-            self.timers.set(Timer::Silence, now, patience / 2);
-        } else {
-            self.await_silence(now);
-        }
+        let patience = match self.config.beginning {
+            Beginning::Prompt => self.config.handshake_timeout,
+            Beginning::Silence | Beginning::Handshake => self.config.silence_delay,
+        };
+        self.timers.stop(Timer::Handshake);
+        self.timers.set(Timer::Silence, now, patience);
     }
 
     /// Whether a session that ends without words, before anything of it has come, was that of a program which has run: not if the

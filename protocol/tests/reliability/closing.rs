@@ -217,6 +217,25 @@ fn the_end_may_overtake_the_last_message() {
 }
 
 #[test]
+fn a_gap_that_shows_after_the_end_is_waited_for_as_any_other() {
+    let mut pair = Pair::new(Options::of(SessionType::StandardStream));
+    pair.connect();
+    pair.forge(0, PayloadType::Output, b"$ ");
+    pair.close_channel("");
+    pair.forge(2, PayloadType::Output, b"out");
+    pair.drive_for(2 * Config::default().overtaken_delay);
+    assert_eq!(pair.close_reason(), None);
+    pair.forge(1, PayloadType::Output, b"log");
+    let streams = pair.client.streams().unwrap();
+    assert_eq!(streams.read(StreamId::OUTPUT), &b"$ logout"[..]);
+    let reason = CloseReason::Peer {
+        output: String::new(),
+        is_whole: true,
+    };
+    assert_closed(&mut pair, &reason);
+}
+
+#[test]
 fn an_end_may_have_no_output() {
     for body in [&br#"{"Output":null}"#[..], b"{}"] {
         let mut pair = Pair::established(Options::default());

@@ -120,6 +120,14 @@ pub(super) struct Request {
 }
 
 impl Request {
+    /// Whether the session is known to have a terminal: that of the account's shell, of an interactive command or, with ECS, of a
+    /// container.
+    pub(super) fn has_terminal(&self) -> bool {
+        let is_interactive = self.document_name() == Some("AWS-StartInteractiveCommand");
+        let is_container = self.document.is_none() && self.target.starts_with("ecs:");
+        is_interactive || is_container || self.beginning() == Beginning::Prompt
+    }
+
     /// Takes the request apart.
     ///
     /// # Errors
@@ -153,12 +161,7 @@ impl Request {
     /// How the session may begin: any that is not known to begin with a handshake, or with the prompt of a shell, may be an
     /// interactive command's.
     pub(super) fn beginning(&self) -> Beginning {
-        // An ARN ends with the name.
-        let name = self
-            .document
-            .as_deref()
-            .and_then(|name| name.rsplit('/').next());
-        match name {
+        match self.document_name() {
             Some(name) if WITH_HANDSHAKE.contains(&name) => Beginning::Handshake,
             Some(SHELL_DOCUMENT) => Beginning::Prompt,
             Some(_) => Beginning::Silence,
@@ -166,6 +169,11 @@ impl Request {
             None if self.target.is_empty() || self.target.starts_with("ecs:") => Beginning::Silence,
             None => Beginning::Prompt,
         }
+    }
+
+    /// The name of the document, with which an ARN ends.
+    fn document_name(&self) -> Option<&str> {
+        self.document.as_deref()?.rsplit('/').next()
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use ssmfwd_protocol::Size;
 use tokio_util::sync::CancellationToken;
 
 use crate::command::exec::{self, Delivered};
@@ -14,25 +13,31 @@ use crate::signals::Interrupts;
 use crate::stream::End as StreamEnd;
 use crate::terminal::escape::EscapeChar;
 
-use super::End;
 use super::report::Report;
 use super::text::Text;
+use super::{End, Terminal};
 
 /// Gives the terminal to a shell, or an interactive command, until it or the user ends the session.
 pub(super) async fn shell(
     session: &mut Session,
-    size: Size,
+    terminal: Terminal,
     report: &Report,
     shutdown: &CancellationToken,
 ) -> Result<End, Failure> {
     output::flush();
+    let Terminal {
+        size,
+        type_ahead,
+        program,
+    } = terminal;
     let printer = report.printer();
-    let used = shell::use_terminal(session, size, EscapeChar::TILDE, printer, shutdown);
-    Ok(match used.await? {
-        Used::Done(exit) => End::Done(exit),
-        Used::Escaped => End::Done(ExitCode::SUCCESS),
-        Used::Interrupted => End::Interrupted,
-    })
+    let escape_char = EscapeChar::TILDE;
+    let used = shell::use_terminal(session, size, escape_char, type_ahead, printer, shutdown);
+    Ok(End::Done(match used.await? {
+        Used::Done(exit) => exit,
+        Used::Escaped => ExitCode::SUCCESS,
+        Used::Interrupted => program.interrupted(shell::STOPPED)?,
+    }))
 }
 
 /// Carries the output of a command without a terminal, and Ctrl-C to it.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 
 use crate::failure::{Exit, Failure};
 use crate::local::stdio::Input;
@@ -80,7 +81,15 @@ impl<'a> Keyboard<'a> {
             for typed in self.escapes.parse(input) {
                 match typed {
                     Typed::Data(data) => ahead.extend_from_slice(&data),
-                    Typed::End => return Ok(()),
+                    Typed::End => {
+                        // As far as it is taken at once.
+                        let last = async {
+                            console.write(&mut written).await?;
+                            console.write(&mut ahead.split().freeze()).await
+                        };
+                        let _: Option<Result<(), End>> = last.now_or_never();
+                        return Ok(());
+                    }
                     Typed::Help => self.printer.event(&Event::Notice {
                         message: self.escapes.help(),
                     }),
