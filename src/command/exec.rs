@@ -74,8 +74,9 @@ fn line_hint(request: &StartSession) -> Option<String> {
     let [word] = <[String; 1]>::try_from(shlex::split(line)?).ok()?;
     // A path may have spaces.
     let is_line = word.contains(char::is_whitespace) && !word.starts_with(['/', '.', '\\']);
-    is_line
-        .then(|| format!("one word is the name of a program; for a line of a shell: sh -c {line}"))
+    is_line.then(|| {
+        format!("{line} is taken for the name of a program; for a line of a shell: sh -c {line}")
+    })
 }
 
 /// Starts the session; until it runs, an interrupt ends it as other signals do.

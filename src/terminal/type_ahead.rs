@@ -90,7 +90,7 @@ mod sys {
 
     /// The console has no such mode.
     #[derive(Debug)]
-    pub(super) struct Kept;
+    pub(super) enum Kept {}
 
     impl Kept {
         pub(super) fn new() -> io::Result<Option<Self>> {
