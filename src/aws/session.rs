@@ -9,6 +9,7 @@ use aws_sdk_ssm::config::retry::RetryConfig;
 use aws_sdk_ssm::error::ProvideErrorMetadata;
 use aws_sdk_ssm::types::ConnectionStatus;
 use tracing::{debug, warn};
+use zeroize::Zeroizing;
 
 use super::pace::Pace;
 use super::repeatable::OnlyIfAnswered;
@@ -76,14 +77,14 @@ pub enum ResumeError {
     Transient(Failure),
 }
 
-/// The secret that opens a data channel. `Debug` does not show it, and there is no `Display`.
+/// The secret that opens a data channel. `Debug` does not show it, there is no `Display`, and it is wiped in the end.
 #[derive(Clone)]
-pub struct Token(String);
+pub struct Token(Zeroizing<String>);
 
 impl Token {
     /// Wraps a token.
     pub fn new(token: impl Into<String>) -> Self {
-        Self(token.into())
+        Self(Zeroizing::new(token.into()))
     }
 
     /// Returns the secret itself, for the frame that opens the data channel and nothing else.
@@ -316,7 +317,7 @@ fn complete(
     let token = token.filter(|token| !token.is_empty());
     let token = token.ok_or_else(|| incomplete(action, "TokenValue"))?;
     let stream_url = stream_url.ok_or_else(|| incomplete(action, "StreamUrl"))?;
-    Ok((Token(token), stream_url))
+    Ok((Token::new(token), stream_url))
 }
 
 fn incomplete(action: &str, field: &str) -> Failure {

@@ -56,8 +56,10 @@ impl Channel {
             Beginning::Prompt => self.config.handshake_timeout,
             Beginning::Silence | Beginning::Handshake => self.config.silence_delay,
         };
-        self.timers.stop(Timer::Handshake);
         self.timers.set(Timer::Silence, now, patience);
+        // A handshake may still begin, and come to nothing.
+        let limit = patience.saturating_add(self.config.handshake_timeout);
+        self.timers.set(Timer::Handshake, now, limit);
     }
 
     /// Whether a session that ends without words, before anything of it has come, was that of a program which has run: not if the

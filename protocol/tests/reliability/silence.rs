@@ -141,6 +141,29 @@ fn an_agent_that_was_asked_in_its_silence_may_still_begin_a_handshake() {
 }
 
 #[test]
+fn a_handshake_that_was_waited_for_and_comes_to_nothing_is_given_up() {
+    // A port, as of a document of one's own.
+    let mut options = Options::default();
+    options.config.beginning = Beginning::Silence;
+    let mut pair = Pair::new(options);
+    pair.down
+        .lose_if(|wire| wire[4..].starts_with(b"output_stream_data"));
+    pair.connect();
+    pair.drive_for(Duration::from_millis(3900));
+    pair.up
+        .lose_if(|wire| wire[4..].starts_with(b"input_stream_data"));
+    pair.down.lose_no_more();
+    pair.drive_for(MINUTE);
+    assert!(matches!(
+        pair.close_reason(),
+        Some(CloseReason::HandshakeTimedOut {
+            is_started: true,
+            ..
+        })
+    ));
+}
+
+#[test]
 fn a_handshake_that_comes_when_the_session_has_begun_ends_it() {
     let mut pair = Pair::new(silent_options().encrypted());
     pair.down
