@@ -100,6 +100,12 @@ mod process {
                 session: 6,
             };
             assert_eq!(parse("7 (a) S 1 (b) S 4 5 6 34816 5"), Some(process));
+            let init = Process {
+                parent: 0,
+                group: 0,
+                session: 0,
+            };
+            assert_eq!(parse("1 (init) S 0 0 0 0 -1"), Some(init));
             assert_eq!(parse("7 (a) S 4 5"), None);
             assert_eq!(parse("7 (a) S -4 5 6"), None);
             assert_eq!(parse("7"), None);

@@ -19,6 +19,11 @@ impl Fixture {
         self.command(&arguments)
     }
 
+    fn exec_tty(&self, words: &[&str]) -> tokio::process::Command {
+        let arguments = [&["exec", "--tty", TARGET, "--"], words].concat();
+        self.command(&arguments)
+    }
+
     async fn run_sh(&self, script: &str) -> Exit {
         Client::spawn(self.exec(&["sh", "-c", script])).exit().await
     }
@@ -200,15 +205,7 @@ async fn other_signals_end_the_command() {
         .expect(130, &["stopped before the command had ended"]);
     fixture.no_session_left().await;
 
-    let command = fixture.command(&[
-        "exec",
-        "--tty",
-        TARGET,
-        "--",
-        "sh",
-        "-c",
-        "echo re''ady; exec sleep 1000",
-    ]);
+    let command = fixture.exec_tty(&["sh", "-c", "echo re''ady; exec sleep 1000"]);
     let mut terminal = Terminal::spawn(command);
     terminal.shows("ready").await;
     terminal.signal(Signal::TERM);
@@ -250,12 +247,7 @@ async fn what_an_old_agent_does_not_report_is_said() {
 #[tokio::test]
 async fn a_command_may_have_a_terminal() {
     let fixture = Fixture::new().await;
-    let command = fixture.command(&[
-        "exec",
-        "--tty",
-        TARGET,
-        "--",
-        "sh",
+    let command = fixture.exec_tty(&["sh",
         "-c",
         "tty; until [ \"$(stty size)\" = '24 80' ]; do sleep 0.05; done; echo sized; read line; echo \"<$line>\"",
     ]);
@@ -271,7 +263,7 @@ async fn a_command_may_have_a_terminal() {
 #[tokio::test]
 async fn a_command_with_a_terminal_may_read_before_it_prints() {
     let fixture = Fixture::new().await;
-    let mut command = fixture.command(&["exec", "--tty", TARGET, "--", "cat"]);
+    let mut command = fixture.exec_tty(&["cat"]);
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -292,7 +284,7 @@ async fn a_command_with_a_terminal_may_read_before_it_prints() {
 async fn what_is_typed_ahead_of_a_command_is_for_it() {
     // Nothing begins.
     let fixture = Fixture::with_chaos("drop=100%").await;
-    let command = fixture.command(&["exec", "--tty", TARGET, "--", "cat", "-v"]);
+    let command = fixture.exec_tty(&["cat", "-v"]);
     let mut terminal = Terminal::spawn(command);
     eventually("a terminal that keeps what is typed", || {
         !terminal.is_as_before()
@@ -375,7 +367,7 @@ async fn outputs_that_others_have_made_non_blocking_are_written_whole() {
 #[tokio::test]
 async fn a_command_with_a_terminal_may_print_nothing() {
     let fixture = Fixture::new().await;
-    let terminal = Terminal::spawn(fixture.command(&["exec", "--tty", TARGET, "--", "true"]));
+    let terminal = Terminal::spawn(fixture.exec_tty(&["true"]));
     terminal.exits(0).await;
     fixture.no_session_left().await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use sha2::{Digest as _, Sha256};
-use ssmfwd::lab::{Condition, EndedBy, Fault, SessionState};
+use ssmfwd::lab::{Condition, EndedBy, Fault};
 use tokio::io::AsyncWriteExt;
 
 use crate::network::namespace::unshare;
@@ -286,14 +286,7 @@ async fn a_program_in_the_background_that_cannot_begin_ends() {
     let command = fixture.command(&["shell", TARGET]);
     let script = "\"$@\" & wait $!; echo \"rc=$?\"";
     let mut terminal = Terminal::spawn(wrapped(&command, "bash", &["-m", "-c", script, "bash"]));
-    let is_connected = || {
-        let sessions = fixture.lab.sessions();
-        sessions
-            .iter()
-            .any(|session| session.state == SessionState::Connected)
-    };
-    eventually("a connection", is_connected).await;
-    let id = fixture.lab.sessions()[0].id.clone();
+    let id = fixture.connected_session().await;
     assert!(fixture.lab.end_session(&id, EndedBy::IdleTimeout));
     terminal.shows("rc=6").await;
     terminal.exits(0).await;

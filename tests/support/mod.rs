@@ -192,6 +192,21 @@ impl Fixture {
         })
     }
 
+    /// Waits until a session has its data channel, and returns the id of the first one.
+    #[track_caller]
+    pub(crate) fn connected_session(&self) -> impl Future<Output = String> {
+        let is_connected = || {
+            let sessions = self.lab.sessions();
+            let mut states = sessions.iter().map(|session| session.state);
+            states.any(|state| state == SessionState::Connected)
+        };
+        let connected = eventually("a connection", is_connected);
+        async {
+            connected.await;
+            self.lab.sessions()[0].id.clone()
+        }
+    }
+
     /// Waits until the service has no session that is not over, which proves that none was left behind.
     #[track_caller]
     pub(crate) fn no_session_left(&self) -> impl Future<Output = ()> {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use ssmfwd_protocol::config::Beginning;
 use url::Url;
 
-use crate::aws::{Token, dns_suffixes};
+use crate::aws::{PREFERENCES_DOCUMENT, Token, dns_suffixes};
 
 /// Where the response to StartSession is when it is not in the first argument itself: in the environment variable of
 /// this name, or of one that begins with it.
@@ -154,16 +154,14 @@ const WITH_HANDSHAKE: [&str; 4] = [
     "AWS-StartNonInteractiveCommand",
 ];
 
-/// The document of the account's shell, which is meant where none is given.
-const SHELL_DOCUMENT: &str = "SSM-SessionManagerRunShell";
-
 impl Request {
     /// How the session may begin: any that is not known to begin with a handshake, or with the prompt of a shell, may be an
     /// interactive command's.
     pub(super) fn beginning(&self) -> Beginning {
         match self.document_name() {
             Some(name) if WITH_HANDSHAKE.contains(&name) => Beginning::Handshake,
-            Some(SHELL_DOCUMENT) => Beginning::Prompt,
+            // The account's shell.
+            Some(PREFERENCES_DOCUMENT) => Beginning::Prompt,
             Some(_) => Beginning::Silence,
             // Of a container, ECS chooses the document.
             None if self.target.is_empty() || self.target.starts_with("ecs:") => Beginning::Silence,

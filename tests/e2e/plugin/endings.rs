@@ -107,14 +107,7 @@ async fn what_the_agent_says_at_the_end_is_passed_on_and_a_failure() {
 async fn what_the_agent_says_instead_of_beginning_is_passed_on_too() {
     let fixture = Fixture::with_chaos("drop=100%").await;
     let client = spawn_group(start_session(&fixture, PORT_DOCUMENT, "portNumber=7"));
-    let is_connected = || {
-        let sessions = fixture.lab.sessions();
-        sessions
-            .iter()
-            .any(|session| session.state == SessionState::Connected)
-    };
-    eventually("a connection", is_connected).await;
-    let id = fixture.lab.sessions()[0].id.clone();
+    let id = fixture.connected_session().await;
     assert!(fixture.lab.end_session(&id, EndedBy::IdleTimeout));
     let exit = client.exit().await;
     exit.expect(255, &["returned non-zero exit status 6", "hint: "]);

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
-use ssmfwd::lab::{Fault, SessionState};
+use ssmfwd::lab::Fault;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
@@ -58,13 +58,6 @@ async fn an_embedded_lab_is_reached() {
         bounded("the echo", reading).await.unwrap();
         assert_eq!(&answer, b"hello", "{options:?}");
     }
-}
-
-/// Tells whether a session has its data channel.
-fn is_connected(fixture: &Fixture) -> bool {
-    let sessions = fixture.lab.sessions();
-    let mut states = sessions.iter().map(|session| session.state);
-    states.any(|state| state == SessionState::Connected)
 }
 
 /// The documents whose agents carry raw bytes and a multiplexer's frames.
@@ -180,7 +173,7 @@ async fn a_download_with_a_gap_is_a_failure() {
     let port = port.await.to_string();
     let mut child = spawn(&fixture, &[&port]);
     let _stdin = child.stdin.take();
-    eventually("a connection", || is_connected(&fixture)).await;
+    fixture.connected_session().await;
     fixture.lab.update_chaos("drop=50%").unwrap();
     drop_some.send(()).unwrap();
     let waiting = child.wait_with_output();
@@ -278,7 +271,7 @@ async fn descriptors_that_others_have_made_non_blocking_do() {
     let child = command.kill_on_drop(true).spawn().unwrap();
     drop(command);
     // Nothing can be read at first.
-    eventually("a connection", || is_connected(&fixture)).await;
+    fixture.connected_session().await;
     let (reader, mut writer) = input.into_split();
     let asked = send(&mut writer, 8, LEN).await.unwrap();
     // Nothing is taken until there is more than fits.
